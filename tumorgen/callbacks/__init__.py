@@ -1,0 +1,1 @@
+"""What is logged, pictured and written during a run."""

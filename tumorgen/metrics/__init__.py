@@ -1,0 +1,1 @@
+"""Pure functions with thin torchmetrics Metrics, one file per metric."""

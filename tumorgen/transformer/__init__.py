@@ -1,0 +1,1 @@
+"""Stage 2: the class-conditional, temporal-agnostic masked transformer."""

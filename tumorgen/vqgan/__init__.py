@@ -1,0 +1,1 @@
+"""Stage 1: the class-aware 3D VQGAN (METHOD section 2)."""
