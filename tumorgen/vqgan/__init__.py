@@ -1,1 +1,1 @@
-"""Stage 1: the class-aware 3D VQGAN (METHOD section 2)."""
+"""Stage 1: the class-aware 3D VQGAN, which turns a tumour into tokens and back."""

@@ -1,0 +1,49 @@
+# Everything a developer or a curious reader types. `make help` explains itself.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+RUN := $(VENV)/bin/python -m
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help env test test-slow test-real bench lint types check demo demo-check clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(VENV)/.installed  ## the environment: pinned versions, CPU build of torch
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: env  ## the default test suite (minutes)
+	$(RUN) pytest -n 2
+
+test-slow: env  ## tests that train for minutes
+	$(RUN) pytest -m slow
+
+test-real: env  ## tests on real BraTS cases ($$TUMORGEN_REAL_DATA, or ../shared/data)
+	$(RUN) pytest -m realdata
+
+bench: env  ## timings: each optimisation against its plain form, as ratios
+	$(RUN) pytest -m bench -s -p no:xdist
+
+lint: env  ## ruff: style, docstrings, imports, formatting
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: env  ## mypy, strict
+	$(RUN) mypy
+
+check: lint types test  ## what has to pass before a change lands
+
+demo: env  ## phantoms -> tokenizer -> picture sheet, from an empty folder on a CPU
+	$(RUN) tumorgen demo --output demo
+
+demo-check: env  ## the demo's figures again, from its outputs
+	$(RUN) tumorgen demo --output demo --check
+
+clean:  ## remove the environment, caches and the demo
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache demo

@@ -1,0 +1,96 @@
+"""What ``predict`` is asked for: how many volumes of each class, and from which seeds."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import torch
+from jaxtyping import Int
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data_modules.errors import InputError
+
+
+class Wanted(TypedDict):
+    """One volume to sample."""
+
+    label: int
+    seed: int
+    name: str
+
+
+class RequestBatch(TypedDict):
+    """What a predict step receives: classes (B,) int64, seeds and names of the volumes."""
+
+    label: Int[Tensor, " B"]
+    seed: list[int]
+    name: list[str]
+
+
+class SamplingRequest(LightningDataModule):
+    """Asks a generator for volumes.
+
+    Volume i of a class (counted from 0) has the seed `seed + i * number of classes + label`: every volume has its own, and
+    asking for more volumes later repeats none and changes none.
+
+    Args:
+        counts: Volumes per class, by name, for example {LGG: 250, HGG: 250}.
+        seed: Number of the first volume.
+        batch_size: Volumes sampled at a time.
+    """
+
+    def __init__(self, counts: dict[str, int], seed: int = 0, batch_size: int = 4) -> None:
+        super().__init__()
+        for name, count in counts.items():
+            if count < 0:
+                raise InputError(f"--data.counts: {count} volumes of {name} cannot be sampled; expected 0 or more.")
+        if not sum(counts.values()):
+            raise InputError(
+                f"--data.counts: {counts} asks for no volume; expected for example '{{LGG: 16, HGG: 16}}'."
+            )
+        if batch_size < 1:
+            raise InputError(f"--data.batch_size is {batch_size}; expected at least 1.")
+        if seed < 0:
+            raise InputError(f"--data.seed is {seed}; expected 0 or more.")
+        self.counts, self.seed, self.batch_size = counts, seed, batch_size
+        self.left_out: set[str] = set()
+
+    def wanted(self, class_names: tuple[str, ...]) -> list[Wanted]:
+        """All volumes of the request, classes in label order; names are `<class>/<class>_0001`, ...
+
+        Raises:
+            InputError: The generator does not know a class.
+        """
+        unknown = sorted(set(self.counts) - set(class_names))
+        if unknown:
+            raise InputError(
+                f"--data.counts: this generator does not know the class {', '.join(unknown)}; it was trained on "
+                f"{', '.join(class_names)}."
+            )
+        return [
+            Wanted(
+                label=label, seed=self.seed + index * len(class_names) + label, name=f"{name}/{name}_{index + 1:04d}"
+            )
+            for label, name in enumerate(class_names)
+            for index in range(self.counts.get(name, 0))
+        ]
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Takes volumes off the request that an interrupted run has already written."""
+        self.left_out.update(names)
+
+    def predict_dataloader(self) -> DataLoader[Wanted]:
+        """Batches of volumes to sample; class names are those of the model that predicts."""
+        assert self.trainer is not None
+        class_names: tuple[str, ...] = self.trainer.lightning_module.class_names
+        left = [item for item in self.wanted(class_names) if item["name"] not in self.left_out]
+        return DataLoader(left, batch_size=self.batch_size, collate_fn=_collate)  # type: ignore[arg-type]
+
+
+def _collate(items: list[Wanted]) -> RequestBatch:
+    return RequestBatch(
+        label=torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        seed=[item["seed"] for item in items],
+        name=[item["name"] for item in items],
+    )

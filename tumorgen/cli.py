@@ -1,0 +1,229 @@
+"""``tumorgen fit | validate | test | predict``: Lightning's CLI composes model, data and trainer from YAML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from data_modules.errors import InputError
+from data_modules.files import atomic_path
+from tumorgen.callbacks.progress import TimeLeft
+from tumorgen.callbacks.random_state import RandomState
+from tumorgen.callbacks.volumes import VolumeWriter
+from tumorgen.checkpoints import architecture, build, check_class, find_class, load_weights, read_checkpoint
+from tumorgen.loggers import run_loggers
+from tumorgen.runs import Run, find_run, new_run
+
+DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "spacing", "channels": "in_channels"}
+"""Facts that the data module states, and the model's constructor arguments that take them over."""
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+@dataclass
+class WandbOptions:
+    """What Weights & Biases is told.
+
+    Attributes:
+        mode: `offline` writes the run to disk and needs no account; `online` also uploads it; `disabled` leaves it out.
+        project: Project that holds all experiments.
+        entity: User or team; None is the account's default.
+    """
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "tumorgen"
+    entity: str | None = None
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the complete configuration into the run's folder, such that `--config` of it starts the same run anew."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Called once, on rank zero. A resumed run keeps the earlier configurations as config.1.yaml, ..."""
+        config = self.config.clone()
+        for key in ("resume", "run_id", "ckpt_path"):
+            if key in config and (key != "ckpt_path" or self.config.get("resume")):
+                config[key] = None
+        path = Path(trainer.default_root_dir) / "config.yaml"
+        if path.exists():
+            earlier = len(list(path.parent.glob("config*.yaml")))
+            path.replace(path.with_name(f"config.{earlier}.yaml"))
+        with atomic_path(path) as temporary:
+            self.parser.save(config, temporary, skip_none=False, overwrite=True, multifile=False)
+
+
+class TumorgenCLI(LightningCLI):
+    """Lightning's CLI with run folders, resuming, and checkpoints that decide the architecture.
+
+    `fit` builds the model from the configuration; facts about the data (class names, ROI size, spacing, channels) come from
+    the data module. `validate`, `test` and `predict` build it from the checkpoint: of the `model` section only the options
+    that the model calls its `runtime_options` count, and those win over what the checkpoint remembers.
+    """
+
+    run: Run
+    model: L.LightningModule
+
+    def __init__(self, args: Sequence[str]) -> None:
+        own = {"exit_on_error": False, "allow_abbrev": False}
+        super().__init__(
+            L.LightningModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={**own, **{name: dict(own, parser_mode="omegaconf") for name in SUBCOMMANDS}},
+            args=list(args),
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds trainer, model and data; only `fit` has to be told the model, the others find it in the checkpoint."""
+        parser.add_lightning_class_args(L.Trainer, "trainer")
+        parser.add_lightning_class_args(L.LightningModule, "model", subclass_mode=True, required=self._adding == "fit")
+        parser.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        self._adding = subcommand
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            for fact, argument in DATA_FACTS.items():
+                parser.link_arguments(f"data.{fact}", f"model.init_args.{argument}", apply_on="instantiate")
+        if subcommand == "predict":
+            parser.add_class_arguments(VolumeWriter, "output")
+            parser.set_defaults({"return_predictions": False})
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what concerns the run's folder and its dashboard."""
+        parser.add_argument("--experiment", type=str, default="unnamed", help="runs of one experiment share a folder")
+        parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of all experiments")
+        parser.add_argument("--run_id", type=str | None, default=None, help="name of this run (default: the time)")
+        parser.add_argument(
+            "--resume",
+            type=str | None,
+            nargs="?",
+            const="newest",
+            default=None,
+            help="continue the newest run of the experiment, or the run of this id",
+        )
+        parser.add_class_arguments(WandbOptions, "wandb")
+        parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.num_sanity_val_steps": 0})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, and keeps what was really typed: only that may override a checkpoint."""
+        self.config = parser.parse_args(args)
+        self.typed = parser.parse_args(args, defaults=False)
+
+    def _parse_ckpt_path(self) -> None:
+        """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
+        command = self.config.subcommand
+        config = self.config[command]
+        self.checkpoint: dict[str, Any] | None = None
+        if config.resume is not None:
+            if command != "fit":
+                raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{command}`.")
+            self.run = find_run(config.runs_dir, config.experiment, config.resume)
+            config.ckpt_path = str(self.run.last_checkpoint)
+        else:
+            self.run = new_run(config.runs_dir, config.experiment, config.run_id)
+        if config.ckpt_path is not None:
+            self.checkpoint = read_checkpoint(config.ckpt_path)
+            if config.get("model") is not None:
+                check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
+        elif command != "fit":
+            raise InputError(f"--ckpt_path: `tumorgen {command}` needs the checkpoint of a trained model.")
+
+    def instantiate_classes(self) -> None:
+        """Builds data, model and trainer."""
+        command = self.config.subcommand
+        if self.checkpoint is None or command == "fit":
+            super().instantiate_classes()
+            if self.checkpoint is not None:
+                load_weights(self.model, self.checkpoint, self.config[command].ckpt_path)
+            return
+        class_path, arguments = architecture(self.checkpoint)
+        model_class = find_class(class_path)
+        runtime = getattr(model_class, "runtime_options", ())
+        own = getattr(model_class, "self_contained", ())
+        typed = self.typed[command].get("model", {})
+        typed = typed.get("init_args", {}) if typed else {}
+        arguments |= {key: _plain(typed[key]) for key in runtime if key in typed}
+        arguments |= dict.fromkeys(own, str(self.config[command].ckpt_path))
+        del self.config[command]["model"]
+        self.config_init = self._parser(command).instantiate_classes(self.config[command])
+        self.config_init = {command: self.config_init}
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = build(class_path, arguments)
+        load_weights(self.model, self.checkpoint, self.config[command].ckpt_path)
+        self._check_facts(arguments)
+        self.trainer = self.instantiate_trainer()
+
+    def _check_facts(self, arguments: dict[str, Any]) -> None:
+        """Refuses data that the model was not made for."""
+        for fact, argument in DATA_FACTS.items():
+            if not hasattr(self.datamodule, fact) or argument not in arguments:
+                continue
+            found, expected = getattr(self.datamodule, fact), arguments[argument]
+            if _plain(found) != _plain(expected):
+                raise InputError(
+                    f"--data.{fact}: the data have {found}, but the checkpoint was trained with {expected}; prepare the data "
+                    f"with {expected}, or choose another checkpoint."
+                )
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Builds the trainer with the run's folder, loggers, checkpoints and progress."""
+        config = self.config_init[self.config.subcommand]
+        options, trainer = config["wandb"], config["trainer"]
+        trainer["callbacks"] = list(trainer["callbacks"] or [])
+        if trainer["default_root_dir"] is None:
+            trainer["default_root_dir"] = str(self.run.folder)
+        if trainer["logger"] in (None, True) and not trainer["fast_dev_run"]:
+            trainer["logger"] = run_loggers(
+                self.run, self.config.subcommand, options.mode, options.project, options.entity
+            )
+        if trainer["logger"] and not trainer["fast_dev_run"] and self.config.subcommand == "fit":
+            trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))
+        trainer["callbacks"] += [TimeLeft(), RandomState()]
+        if self.config.subcommand == "predict":
+            trainer["callbacks"].append(config["output"])
+        if self.config.subcommand == "fit" and trainer["enable_checkpointing"] is not False:
+            trainer["callbacks"].append(self._checkpoints())
+        if trainer["strategy"] == "ddp":
+            trainer["strategy"] = getattr(self.model, "ddp_strategy", "ddp")
+        return super().instantiate_trainer(**kwargs)
+
+    def _checkpoints(self) -> ModelCheckpoint:
+        """`last.ckpt` to continue from, and `best.ckpt` by the figure that the model names."""
+        return ModelCheckpoint(
+            dirpath=self.run.checkpoints,
+            filename="best",
+            monitor=getattr(self.model, "monitor", None),
+            save_last=True,
+            enable_version_counter=False,
+        )
+
+
+def main(args: Sequence[str]) -> TumorgenCLI:
+    """Runs `fit`, `validate`, `test` or `predict`.
+
+    Args:
+        args: The command and its options, as typed.
+
+    Raises:
+        InputError: Something in the input cannot be used.
+        argparse.ArgumentError: An option is unknown or its value is not of its type.
+    """
+    return TumorgenCLI(args)
+
+
+def _plain(value: Any) -> Any:
+    """Namespaces and tuples as dictionaries and lists, to compare and to store."""
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,171 @@
+"""`tumorgen weights`: fetches, checks and converts the weights of the perceptual terms, once per machine."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from data_modules.errors import InputError
+from data_modules.files import sha256
+from tumorgen.nn.mri_features import MRIFeatures
+from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
+from tumorgen.weights import LPIPS_VGG16, MRI_FEATURES, ConvertedWeights, read_provenance, write_weights
+from tumorgen.wheels import DEEPBET, LPIPS, download_wheel, provenance, read_pinned
+
+VGG16_FILE = "vgg16-397923af.pth"
+VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad option in one line, as every other command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. `tumorgen weights --help` lists the options")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs `tumorgen weights [mri | lpips] ...`; returns 0, also when the cache has the weights already.
+
+    Raises:
+        InputError: No network, a wrong checksum, a file that is missing or not what it should be.
+    """
+    options = _parser().parse_args(argv)
+    if options.network == "mri":
+        if options.vgg16 or options.linear:
+            raise InputError("--vgg16 and --linear belong to LPIPS. Type: tumorgen weights lpips --vgg16 FILE")
+        if options.force or not _present(MRI_FEATURES):
+            _convert_mri(options.wheel)
+    elif options.network == "lpips":
+        if options.wheel:
+            raise InputError("--wheel belongs to the MRI network. Type: tumorgen weights --wheel FILE")
+        if options.force or not _present(LPIPS_VGG16):
+            _convert_lpips(options.vgg16, options.linear)
+    else:
+        raise InputError(f"unknown network '{options.network}', expected mri or lpips. Type: tumorgen weights --help")
+    return 0
+
+
+def mri_state_dict(script: Path) -> dict[str, Tensor]:
+    """Tensors of `MRIFeatures` out of the TorchScript network in file `script`.
+
+    Loading TorchScript can execute code, so this is for files whose checksum was compared.
+
+    Raises:
+        InputError: The file is no TorchScript network, or not this one.
+    """
+    try:
+        found = torch.jit.load(script, map_location="cpu").state_dict()
+    except RuntimeError as error:
+        raise InputError(f"{DEEPBET.source}: not a TorchScript network ({_first_line(error)})") from None
+    return _fitting(found, MRIFeatures(), DEEPBET.source)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="tumorgen weights",
+        allow_abbrev=False,
+        description="Fetches, checks and converts the weights of a perceptual term into the cache folder "
+        "($TUMORGEN_CACHE, otherwise tumorgen in $XDG_CACHE_HOME or ~/.cache).",
+    )
+    parser.add_argument(
+        "network",
+        nargs="?",
+        metavar="{mri,lpips}",
+        default="mri",
+        help="mri: the encoder of deepbet 1.0.2 from PyPI (default). lpips: VGG16 with the heads of LPIPS 0.1",
+    )
+    parser.add_argument("--wheel", type=Path, help=f"mri: {DEEPBET.wheel_name} that is already on this machine")
+    parser.add_argument(
+        "--vgg16", type=Path, help=f"lpips: torchvision's {VGG16_FILE}; default: fetched, with torchvision"
+    )
+    parser.add_argument("--linear", type=Path, help=f"lpips: {LPIPS.member} of lpips 0.1.4; default: fetched from PyPI")
+    parser.add_argument("--force", action="store_true", help="convert again, even if the cache has the weights")
+    return parser
+
+
+def _convert_mri(wheel: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = wheel or download_wheel(DEEPBET, Path(folder))
+        script = Path(folder) / "network.pt"
+        script.write_bytes(read_pinned(wheel, DEEPBET))
+        tensors = mri_state_dict(script)
+        print(f"{write_weights(MRI_FEATURES, tensors, provenance(wheel, DEEPBET))}: written ({DEEPBET.source})")
+
+
+def _convert_lpips(vgg16: Path | None, linear: Path | None) -> None:
+    trunk, trunk_source = _from_file(vgg16) if vgg16 else _fetch_vgg16()
+    heads, heads_source = _from_file(linear) if linear else _fetch_heads()
+    source = f"{trunk_source}; {heads_source}"
+    try:
+        converted = lpips_state_dict(trunk, heads)
+    except KeyError as error:
+        raise InputError(
+            f"{source}: tensor {error} is missing; expected torchvision's {VGG16_FILE} for --vgg16 and {LPIPS.member} "
+            f"of lpips {LPIPS.version} for --linear"
+        ) from None
+    tensors = _fitting(converted, LPIPSVGG16(), source)
+    path = write_weights(LPIPS_VGG16, tensors, {"source": source, "licence": f"heads: {LPIPS.licence}"})
+    print(f"{path}: written ({source})")
+
+
+def _fetch_vgg16() -> tuple[dict[str, Tensor], str]:
+    by_hand = f"Fetch {VGG16_URL} and type: tumorgen weights lpips --vgg16 {VGG16_FILE}"
+    if find_spec("torchvision") is None:
+        raise InputError(f"--vgg16 is missing (only with the extra tumorgen[lpips] it is fetched by itself). {by_hand}")
+    try:
+        tensors = torch.hub.load_state_dict_from_url(VGG16_URL, map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"VGG16 cannot be fetched ({_first_line(error)}). {by_hand}") from None
+    return tensors, VGG16_URL
+
+
+def _fetch_heads() -> tuple[dict[str, Tensor], str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vgg.pth"
+        path.write_bytes(read_pinned(download_wheel(LPIPS, Path(folder)), LPIPS))
+        return _from_file(path)[0], f"{LPIPS.source} (sha256 {LPIPS.sha256})"
+
+
+def _from_file(path: Path) -> tuple[dict[str, Tensor], str]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises whatever the bytes make it raise
+        raise InputError(f"{path}: not a file of tensors written by PyTorch ({_first_line(error)})") from None
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise InputError(f"{path}: found {type(content).__name__}, expected a state dict (a dictionary of tensors)")
+    return content, f"{path.name} (sha256 {sha256(path)})"
+
+
+def _fitting(found: dict[str, Tensor], network: nn.Module, source: str) -> dict[str, Tensor]:
+    """The tensors that `network` needs, in its order; the source may hold more."""
+    tensors = {}
+    for name, expected in network.state_dict().items():
+        shape = tuple(found[name].shape) if name in found else "nothing"
+        if shape != tuple(expected.shape):
+            raise InputError(f"{source}: tensor {name}: found {shape}, expected {tuple(expected.shape)}")
+        tensors[name] = found[name]
+    return tensors
+
+
+def _present(kind: ConvertedWeights) -> bool:
+    if not kind.path.is_file():
+        return False
+    try:
+        source = read_provenance(kind).get("source")
+    except InputError as error:
+        print(f"converting again: {error}", file=sys.stderr)
+        return False
+    print(f"{kind.path}: already there ({source}); --force converts again")
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

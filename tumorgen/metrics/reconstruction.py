@@ -1,0 +1,94 @@
+"""How close reconstructions are to their inputs: L1 and PSNR on the whole volume and inside the tumour, and shape Dice.
+
+The background is most of the voxels of a tumour region, so figures of the whole volume mostly describe the background.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from data_modules.roi import foreground
+from tumorgen.types import Volume
+
+DATA_RANGE = 2.0
+LEAST_MSE = 1e-10
+
+PerVolume = Float[Tensor, " batch"]
+Mask = Bool[Tensor, "batch channel D H W"]
+
+
+def tumour_mask(x: Volume) -> Mask:
+    """Voxels of the tumour's shape, {x > -0.9}, of volumes in [-1, 1]."""
+    return foreground(x)
+
+
+def mean_absolute_error(x: Volume, x_hat: Volume, mask: Mask | None = None) -> PerVolume:
+    """L1 per volume, in units of intensity (range 2); inside `mask` where given, NaN where that is empty."""
+    return _mean((x.float() - x_hat.float()).abs(), mask)
+
+
+def psnr(x: Volume, x_hat: Volume, mask: Mask | None = None) -> PerVolume:
+    """Peak signal-to-noise ratio per volume in dB, data range 2; inside `mask` where given, NaN where that is empty.
+
+    The mean squared error counts as at least 1e-10, so that equal volumes give 106 dB and not infinity.
+    """
+    mse = _mean((x.float() - x_hat.float()).square(), mask)
+    return 10 * torch.log10(DATA_RANGE**2 / mse.clamp_min(LEAST_MSE))
+
+
+def shape_dice(x: Volume, x_hat: Volume) -> PerVolume:
+    """Dice coefficient per volume of {voxel > -0.9} between input and reconstruction; 1 where both are empty."""
+    a, b = tumour_mask(x).flatten(1), tumour_mask(x_hat).flatten(1)
+    sizes = a.sum(1) + b.sum(1)
+    return torch.where(sizes > 0, 2 * (a & b).sum(1) / sizes.clamp_min(1), 1.0)
+
+
+def _mean(values: Volume, mask: Mask | None) -> PerVolume:
+    if mask is None:
+        return values.flatten(1).mean(1)
+    weights = mask.flatten(1).float()
+    return (values.flatten(1) * weights).sum(1) / weights.sum(1)
+
+
+class ReconstructionMetrics(Metric):
+    """Means over volumes of `l1`, `psnr`, `l1_tumour`, `psnr_tumour` and `dice`.
+
+    The tumour is the input's. Volumes without any tumour voxel do not enter the two figures inside the tumour. Every
+    volume weighs the same, whatever batches and ranks it comes in. Figures without a volume are NaN.
+    """
+
+    full_state_update = False
+    totals: Tensor
+    volumes: Tensor
+
+    FIGURES = ("l1", "psnr", "l1_tumour", "psnr_tumour", "dice")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        zeros = torch.zeros(len(self.FIGURES))
+        self.add_state("totals", zeros, dist_reduce_fx="sum")
+        self.add_state("volumes", zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, x: Volume, x_hat: Volume) -> None:
+        """Adds inputs and their reconstructions, both in [-1, 1]."""
+        mask = tumour_mask(x)
+        values = torch.stack(
+            [
+                mean_absolute_error(x, x_hat),
+                psnr(x, x_hat),
+                mean_absolute_error(x, x_hat, mask),
+                psnr(x, x_hat, mask),
+                shape_dice(x, x_hat),
+            ]
+        )
+        valid = mask.flatten(1).any(1) | torch.tensor([True, True, False, False, True], device=x.device)[:, None]
+        self.totals += torch.where(valid, values, 0).sum(1)
+        self.volumes += valid.sum(1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Figure by name."""
+        means = self.totals / self.volumes
+        return dict(zip(self.FIGURES, means, strict=True))
