@@ -21,7 +21,7 @@ def test_classes_are_known_before_anything_is_written(tmp_path):
 
 def test_first_use_writes_the_cohort_and_prepares_it(tmp_path):
     data = PhantomDataModule(
-        tmp_path / "phantoms", hgg=2, lgg=2, roi_size=32, spacing=4.0, folds=2, val_share=0.5, batch_size=2
+        tmp_path / "phantoms", hgg=2, lgg=2, roi_size=32, spacing=4.0, folds=2, val_share=0.0, batch_size=2
     )
     before = data.class_names
     data.prepare_data()

@@ -57,7 +57,7 @@ def _parser() -> "ArgumentParser":
     parser = ArgumentParser(
         prog="tumorgen prepare",
         description="Cuts the regions of interest of a cohort into the cache, with a manifest and the folds. "
-        "`tumorgen prepare --data.help` lists the options, such as --data.root DIR.",
+        "`tumorgen prepare --data.help data_modules.brats.BraTSDataModule` lists all options.",
         parser_mode="omegaconf",
         exit_on_error=False,
         allow_abbrev=False,
