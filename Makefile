@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test: env  ## the default test suite (minutes)
-	$(RUN) pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
 test-slow: env  ## tests that train for minutes
 	$(RUN) pytest -m slow

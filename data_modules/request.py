@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 
 from data_modules.errors import InputError
 
+_LARGEST_SEED = 2**62
+
 
 class Wanted(TypedDict):
     """One volume to sample."""
@@ -40,6 +42,9 @@ class SamplingRequest(LightningDataModule):
         batch_size: Volumes sampled at a time.
     """
 
+    # the last rank of many may have nothing to sample
+    allow_zero_length_dataloader_with_multiple_devices = True
+
     def __init__(self, counts: dict[str, int], seed: int = 0, batch_size: int = 4) -> None:
         super().__init__()
         for name, count in counts.items():
@@ -51,8 +56,8 @@ class SamplingRequest(LightningDataModule):
             )
         if batch_size < 1:
             raise InputError(f"--data.batch_size is {batch_size}; expected at least 1.")
-        if seed < 0:
-            raise InputError(f"--data.seed is {seed}; expected 0 or more.")
+        if not 0 <= seed < _LARGEST_SEED:
+            raise InputError(f"--data.seed is {seed}; expected 0 to {_LARGEST_SEED - 1}.")
         self.counts, self.seed, self.batch_size = counts, seed, batch_size
         self.left_out: set[str] = set()
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "phantom": "write a cohort of artificial cases, for tests and demonstrations only",
     "weights": "fetch, check and convert the weights of the perceptual terms, once",
     "reconstruct": "put one case of yours through a trained tokenizer",
+    "demo": "the whole method on phantoms, on a CPU, with a check of what came out",
+    "import-checkpoint": "turn a checkpoint of the published code into one of tumorgen",
     "init": "copy the shipped experiments into a folder of yours",
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,16 @@ from data_modules.files import atomic_path
 from tumorgen.callbacks.progress import TimeLeft
 from tumorgen.callbacks.random_state import RandomState
 from tumorgen.callbacks.volumes import VolumeWriter
-from tumorgen.checkpoints import architecture, build, check_class, find_class, load_weights, read_checkpoint
+from tumorgen.checkpoints import build, check_class, find_class, load_weights, read_checkpoint
 from tumorgen.loggers import run_loggers
+from tumorgen.remembered import (
+    as_words,
+    asks_for_help,
+    check_typed,
+    checkpoint_named,
+    of_another_class,
+    own_architecture,
+)
 from tumorgen.runs import Run, find_run, new_run
 
 DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "spacing", "channels": "in_channels"}
@@ -116,15 +125,30 @@ class TumorgenCLI(LightningCLI):
         parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.num_sanity_val_steps": 0})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses, and keeps what was really typed: only that may override a checkpoint."""
-        self.config = parser.parse_args(args)
-        self.typed = parser.parse_args(args, defaults=False)
+        """Parses; every command but `fit` starts from the model that the checkpoint remembers, so what is typed wins."""
+        command, *words = args
+        self.checkpoint: dict[str, Any] | None = None
+        if command == "fit" or asks_for_help(words):
+            self.config = parser.parse_args(args)
+            return
+        path = checkpoint_named(words)
+        if path is None:
+            raise InputError(f"--ckpt_path: `tumorgen {command}` needs the checkpoint of a trained model.")
+        self.checkpoint = read_checkpoint(path)
+        class_path, remembered = own_architecture(self.checkpoint, path)
+        changeable = getattr(find_class(class_path), "runtime_options", ())
+        check_typed(words, class_path, changeable)
+        self.config = parser.parse_args([command, *as_words(class_path, remembered), *words])
+        model = self.config[command].model
+        # options of the checkpoint's sampler say nothing about a sampler of another class: parsed again without them
+        for name in of_another_class(remembered, model.get("init_args", {}), changeable):
+            del remembered[name]
+            self.config = parser.parse_args([command, *as_words(class_path, remembered), *words])
 
     def _parse_ckpt_path(self) -> None:
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
         command = self.config.subcommand
         config = self.config[command]
-        self.checkpoint: dict[str, Any] | None = None
         if config.resume is not None:
             if command != "fit":
                 raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{command}`.")
@@ -132,49 +156,60 @@ class TumorgenCLI(LightningCLI):
             config.ckpt_path = str(self.run.last_checkpoint)
         else:
             self.run = new_run(config.runs_dir, config.experiment, config.run_id)
-        if config.ckpt_path is not None:
-            self.checkpoint = read_checkpoint(config.ckpt_path)
-            if config.get("model") is not None:
-                check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
-        elif command != "fit":
-            raise InputError(f"--ckpt_path: `tumorgen {command}` needs the checkpoint of a trained model.")
+        if config.ckpt_path is None:
+            return
+        self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
+        check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
+        if command == "fit":
+            # the tokenizer that a transformer was trained on may be gone by now; its checkpoint carries it
+            for name in getattr(find_class(config.model.class_path), "self_contained", ()):
+                config.model.init_args[name] = config.ckpt_path
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer."""
         command = self.config.subcommand
-        if self.checkpoint is None or command == "fit":
+        config = self.config[command]
+        if command == "fit":
             super().instantiate_classes()
+            self._forget_foreign_facts()
             if self.checkpoint is not None:
-                load_weights(self.model, self.checkpoint, self.config[command].ckpt_path)
-            return
-        class_path, arguments = architecture(self.checkpoint)
-        model_class = find_class(class_path)
-        runtime = getattr(model_class, "runtime_options", ())
-        own = getattr(model_class, "self_contained", ())
-        typed = self.typed[command].get("model", {})
-        typed = typed.get("init_args", {}) if typed else {}
-        arguments |= {key: _plain(typed[key]) for key in runtime if key in typed}
-        arguments |= dict.fromkeys(own, str(self.config[command].ckpt_path))
-        del self.config[command]["model"]
-        self.config_init = self._parser(command).instantiate_classes(self.config[command])
-        self.config_init = {command: self.config_init}
-        self.datamodule = self._get(self.config_init, "data")
-        self.model = build(class_path, arguments)
-        load_weights(self.model, self.checkpoint, self.config[command].ckpt_path)
-        self._check_facts(arguments)
-        self.trainer = self.instantiate_trainer()
+                load_weights(self.model, self.checkpoint, config.ckpt_path)
+        else:
+            assert self.checkpoint is not None
+            class_path, arguments = own_architecture(self.checkpoint, config.ckpt_path)
+            for name in getattr(find_class(class_path), "runtime_options", ()):
+                arguments[name] = _plain(config.model.init_args[name])
+            parts = config.clone()
+            # the weights are loaded here, so Lightning need not read the file again
+            del parts["model"], parts["ckpt_path"]
+            self.config_init = {command: self._parser(command).instantiate_classes(parts)}
+            self.datamodule = self._get(self.config_init, "data")
+            self.model = build(class_path, arguments)
+            load_weights(self.model, self.checkpoint, config.ckpt_path)
+            self.trainer = self.instantiate_trainer()
+        self.checkpoint = None  # three times the size of the model
+        self._check_facts()
 
-    def _check_facts(self, arguments: dict[str, Any]) -> None:
-        """Refuses data that the model was not made for."""
-        for fact, argument in DATA_FACTS.items():
-            if not hasattr(self.datamodule, fact) or argument not in arguments:
-                continue
-            found, expected = getattr(self.datamodule, fact), arguments[argument]
-            if _plain(found) != _plain(expected):
-                raise InputError(
-                    f"--data.{fact}: the data have {found}, but the checkpoint was trained with {expected}; prepare the data "
-                    f"with {expected}, or choose another checkpoint."
-                )
+    def _forget_foreign_facts(self) -> None:
+        """Takes facts about the data that are no arguments of this model out of what its checkpoint builds it from."""
+        accepted = signature(type(self.model)).parameters
+        for argument in DATA_FACTS.values():
+            if argument not in accepted:
+                self.model.hparams.pop(argument, None)
+
+    def _check_facts(self) -> None:
+        """Refuses data that the model, or the tokenizer it carries, was not made for."""
+        differing = []
+        for fact, name in DATA_FACTS.items():
+            if hasattr(self.datamodule, fact) and hasattr(self.model, name):
+                found, expected = _plain(getattr(self.datamodule, fact)), _plain(getattr(self.model, name))
+                if found != expected:
+                    differing.append(f"{fact} {found} instead of {expected}")
+        if differing:
+            raise InputError(
+                f"--data: the data have {', '.join(differing)}, which the checkpoint was trained with; prepare the data with "
+                "its values (--data.roi_size and so on), or choose another checkpoint."
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Builds the trainer with the run's folder, loggers, checkpoints and progress."""
@@ -191,6 +226,7 @@ class TumorgenCLI(LightningCLI):
             trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))
         trainer["callbacks"] += [TimeLeft(), RandomState()]
         if self.config.subcommand == "predict":
+            config["output"].checkpoint = Path(self.config.predict.ckpt_path)
             trainer["callbacks"].append(config["output"])
         if self.config.subcommand == "fit" and trainer["enable_checkpointing"] is not False:
             trainer["callbacks"].append(self._checkpoints())

@@ -54,13 +54,13 @@ class PhantomParameters:
     """
 
     version: int = 1
-    separation: float = 2.5
-    log_volume: Trait = field(default=Trait(11.66, 0.22, 0.28, (10.35, 12.34), folded=True))
+    separation: float = 2.6
+    log_volume: Trait = field(default=Trait(11.66, 0.25, 0.27, (10.35, 12.34), folded=True))
     lobes: Trait = field(default=Trait(0.33, 0.05, 0.07, (0.2, 0.5)))
     fingers: Trait = field(default=Trait(6.2, 1.8, 1.1, (2.8, 9.5)))
     core: Trait = field(default=Trait(0.31, 0.03, 0.17, (0.03, 0.85)))
     rim: Trait = field(default=Trait(0.17, 0.2, 0.12, (0.0, 0.75)))
-    darkness: Trait = field(default=Trait(0.2, 0.13, 0.07, (-0.05, 0.55)))
+    darkness: Trait = field(default=Trait(0.2, 0.15, 0.06, (-0.05, 0.55)))
     heterogeneity: Trait = field(default=Trait(0.05, 0.012, 0.01, (0.02, 0.12)))
     texture: Trait = field(default=Trait(0.05, 0.003, 0.008, (0.03, 0.1)))
     contrast: Trait = field(default=Trait(1.55, 0.0, 0.2, (1.3, 2.3)))

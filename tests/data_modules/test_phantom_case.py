@@ -5,6 +5,7 @@ The golden hashes are the point: whoever changes what phantoms look like makes a
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -25,25 +26,17 @@ from data_modules.phantoms.tumour import plan_tumour
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "phantom.json").read_text())
 
-PER_GRADE = 18
 
-
+@cache
 def measured(grade, index):
     case = make_case(0, grade, index)
     return figures(case.flair, case.segmentation)
 
 
-@pytest.fixture(scope="module")
-def graded():
-    """Figures of 18 LGG and 18 HGG phantoms by name: arrays of 36 (extent: 36 x 3)."""
-    rows = [measured(grade, i + 1) for grade in GRADES for i in range(PER_GRADE)]
+def table(lgg, hgg):
+    """Figures of so many phantoms by name: one array each (extent: n x 3), LGG first."""
+    rows = [measured("LGG", i + 1) for i in range(lgg)] + [measured("HGG", i + 1) for i in range(hgg)]
     return {name: np.array([row[name] for row in rows], float) for name in REAL}
-
-
-@pytest.fixture(scope="module")
-def table(graded):
-    """The same of 6 LGG and 18 HGG: as in BraTS, about three in four are high-grade."""
-    return {name: np.concatenate([values[:6], values[PER_GRADE:]]) for name, values in graded.items()}
 
 
 def test_parameters_are_frozen():
@@ -58,24 +51,26 @@ def test_voxels_are_frozen(key):
     assert hashlib.sha256(content).hexdigest() == GOLDEN["voxels_sha256"][key]
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_figures_are_those_of_real_gliomas(table, name):
-    """All within the range of real ones, give or take a tenth; the median near theirs."""
-    low, median, high = REAL[name]
-    values = table[name]
-    slack = 0.02 if name.startswith("label") else 0.0
-    assert values.min() >= 0.9 * low - slack, values.min()
-    assert values.max() <= 1.1 * high + slack, values.max()
-    tolerance = {"label 1": 0.1, "label 2": 0.12, "label 4": 0.05, "components": 3, "largest": 0.003}
-    assert abs(np.median(values) - median) <= tolerance.get(name, 0.2 * median), np.median(values)
-
-
-def test_figures_vary_as_those_of_real_gliomas(table):
-    """No row collapses to its median: the middle half of the phantoms spans a good part of the real range."""
-    for name in ("voxels", "label 1", "label 2", "compactness", "spread", "contrast"):
-        low, _, high = REAL[name]
-        first, third = np.percentile(table[name], [25, 75])
-        assert third - first > 0.1 * (high - low), name
+def test_figures_are_those_of_real_gliomas():
+    """24 phantoms, one in four low-grade as in BraTS: all within the range of real ones, give or take a tenth; the median
+    near theirs; and no figure collapses to its median.
+    """
+    # Shares of labels scatter widely: the median of 17 real cases is itself uncertain by 0.06.
+    tolerances = {"label 1": 0.1, "label 2": 0.15, "label 4": 0.05, "components": 3, "largest": 0.003}
+    failures = []
+    for name, values in table(lgg=6, hgg=18).items():
+        low, median, high = REAL[name]
+        slack = 0.02 if name.startswith("label") else 0.0
+        if not (0.9 * low - slack <= values.min() and values.max() <= 1.1 * high + slack):
+            failures.append((name, "range", values.min(), values.max(), "real", low, high))
+        if abs(np.median(values) - median) > tolerances.get(name, 0.2 * median):
+            failures.append((name, "median", np.median(values), "real", median))
+        first, third = np.percentile(values, [25, 75])
+        if name in ("voxels", "label 1", "label 2", "compactness", "spread", "contrast") and third - first < 0.1 * (
+            high - low
+        ):
+            failures.append((name, "middle half", first, third, "real range", low, high))
+    assert not failures
 
 
 @pytest.mark.realdata
@@ -118,7 +113,7 @@ def test_necrosis_is_dark_and_enclosed():
 
 
 def test_grades_overlap():
-    """Each trait differs between the grades, none tells them apart; nor does all that is drawn, exactly known."""
+    """The latent aggressiveness overlaps, so it bounds what any trait can say about the grade."""
     parameters = PhantomParameters()
     plans = [plan_tumour(RandomStream(5, grade, i), grade, parameters) for grade in (0, 1) for i in range(400)]
     grades = np.repeat([0, 1], 400)
@@ -126,21 +121,21 @@ def test_grades_overlap():
     assert 0.94 < latent < 0.975
     for trait in ("volume", "fingers", "darkness", "rim"):
         auc = roc_auc_score(grades, [getattr(plan, trait) for plan in plans])
-        assert 0.6 < auc < 0.95, trait
+        assert 0.6 < auc < latent, trait
     for trait in ("contrast", "elongation"):
         assert 0.44 < roc_auc_score(grades, [getattr(plan, trait) for plan in plans]) < 0.56, trait
 
 
-def test_grade_shows_in_coarse_figures_of_the_region(graded):
-    """What a network sees of a masked FLAIR region: size, outline, dark core. Cut-down form of the slow test below it."""
-    features = np.column_stack([np.log(graded["voxels"]), graded["compactness"], graded["spread"], graded["mean"]])
-    grades = np.repeat([0, 1], PER_GRADE)
-    model = make_pipeline(StandardScaler(), LogisticRegression())
+def test_grade_shows_in_coarse_figures_of_the_region():
+    """What a network sees of a masked FLAIR region: size, outline, dark core. The slow test of the signal, cut down."""
+    seen = table(lgg=12, hgg=12)
+    features = np.column_stack([np.log(seen["voxels"]), seen["compactness"], seen["spread"], seen["mean"]])
+    grades = np.repeat([0, 1], 12)
+    for feature, sign in zip(features.T, (1, -1, 1, -1), strict=True):
+        assert roc_auc_score(grades, sign * feature) > 0.6
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3))
     scores = cross_val_predict(model, features, grades, cv=6, method="predict_proba")[:, 1]
-    assert 0.8 < roc_auc_score(grades, scores) < 0.995
-    for feature in features.T:
-        auc = roc_auc_score(grades, feature)
-        assert 0.6 < max(auc, 1 - auc) < 0.97
+    assert 0.8 < roc_auc_score(grades, scores) < 1
 
 
 def test_traits_are_clipped_or_folded():

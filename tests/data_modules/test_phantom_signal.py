@@ -1,6 +1,5 @@
 """How well a small network tells the grades apart from regions of interest: neither by chance nor perfectly."""
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -56,7 +55,8 @@ def held_out_auc(train, test, seed, epochs=30):
 @pytest.mark.timeout(2400)
 def test_small_cnn_reaches_the_promised_auc():
     """200 regions to learn from, 200 to be judged by, and the two exchanged."""
-    volumes = regions(seed=100, number=200).unflatten(0, (2, 2, 100))
+    # Seeds 100 to 102 were used to choose the parameters: judged by one that was not.
+    volumes = regions(seed=200, number=200).unflatten(0, (2, 2, 100))
     first, second = (volumes[:, half].flatten(0, 1) for half in (0, 1))
     aucs = [held_out_auc(first, second, seed=0), held_out_auc(second, first, seed=1)]
     assert 0.82 <= np.mean(aucs) <= 0.93, aucs
@@ -74,11 +74,7 @@ def test_regions_follow_the_recipe():
 @pytest.mark.slow
 def test_the_network_learns_nothing_from_permuted_grades():
     """The figure above measures the phantoms, not a leak in the measurement."""
-    volumes = torch.cat([regions(seed=100, number=40)] * 1)
+    volumes = regions(seed=100, number=40)
     mixed = volumes[torch.randperm(80, generator=torch.Generator().manual_seed(0))]
     auc = held_out_auc(mixed[:40], mixed[40:], seed=0, epochs=5)
     assert 0.2 < auc < 0.8
-
-
-def test_affine_is_lps():
-    assert nib.aff2axcodes(AFFINE) == ("L", "P", "S")

@@ -12,8 +12,9 @@ class RandomState(L.Callback):
     """Stores the generators of Python, NumPy, torch and the GPU, and restores them when training goes on.
 
     Restored at the start of the first resumed epoch, which is where the stored ones stood: a resumed run equals the
-    uninterrupted one, bit by bit on a CPU. Under DDP every rank takes the state of rank zero over; which cases a rank sees
-    does not depend on it, augmentation drawn after resuming does.
+    uninterrupted one, bit by bit on a CPU. Loader processes have generators of their own, which start anew: augmentation
+    drawn in them after resuming is other than it would have been. Under DDP every rank takes the state of rank zero over;
+    which cases a rank sees does not depend on it, augmentation drawn after resuming does.
     """
 
     def __init__(self) -> None:
@@ -46,3 +47,6 @@ class RandomState(L.Callback):
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda"])
+        # The loader draws when its iterator is made. An uninterrupted run makes it after this hook, a resumed one has made
+        # it before
+        iter(trainer.fit_loop._data_fetcher)

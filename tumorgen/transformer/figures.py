@@ -1,38 +1,39 @@
 """How well tokens are predicted on held-out cases: corrupted and intact positions apart, pooled and per class."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from tumorgen.types import Labels, Tokens
 
+FIGURES = ("cross_entropy", "accuracy")
 KINDS = ("corrupted", "intact")
 
 
-class TokenFigures(nn.Module):
-    """Cross entropy (nats per token) and accuracy, means over positions, gathered over an epoch and all ranks.
+class TokenFigures(Metric):
+    """`cross_entropy_KIND` (nats per token) and `accuracy_KIND`: means over positions; KIND is `corrupted` or `intact`.
+
+    Pooled, and per class as `cross_entropy_corrupted_NAME`. Sums are gathered over ranks before the means are taken.
 
     Args:
         class_names: Classes in the order of their labels.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        super().__init__()
+    full_state_update = False
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self, class_names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.class_names = tuple(class_names)
-        groups = ("", *(f"_{name}" for name in self.class_names))
-        self.means = nn.ModuleDict(
-            {
-                f"{figure}_{kind}{group}": MeanMetric(nan_strategy="ignore")
-                for figure in ("cross_entropy", "accuracy")
-                for kind in KINDS
-                for group in groups
-            }
-        )
+        shape = (len(KINDS), len(self.class_names))
+        self.add_state("sums", torch.zeros(len(FIGURES), *shape), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -44,22 +45,18 @@ class TokenFigures(nn.Module):
         """Adds a batch: logits of all N tokens, the original tokens, which of them were corrupted, and the classes."""
         entropy = F.cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none")
         hits = (logits.argmax(-1) == tokens).float()
-        for figure, values in (("cross_entropy", entropy), ("accuracy", hits)):
-            for kind, where in (("corrupted", corrupted), ("intact", ~corrupted)):
-                self._add(f"{figure}_{kind}", values, where)
-                for label, name in enumerate(self.class_names):
-                    self._add(f"{figure}_{kind}_{name}", values, where & (labels == label)[:, None])
-
-    def _add(self, name: str, values: Tensor, where: Tensor) -> None:
-        # weights instead of a selection: no wait for the device, and an empty group adds nothing
-        cast(MeanMetric, self.means[name]).update(values, weight=where.float())
+        for kind, where in enumerate((corrupted, ~corrupted)):
+            # weights instead of a selection: no wait for the device
+            self.counts[kind].index_add_(0, labels, where.sum(1))
+            for figure, values in enumerate((entropy, hits)):
+                self.sums[figure, kind].index_add_(0, labels, (values * where).sum(1))
 
     def compute(self) -> dict[str, Tensor]:
         """Figure by name; groups without a position are left out."""
-        means = {name: cast(MeanMetric, mean) for name, mean in self.means.items()}
-        return {name: mean.compute() for name, mean in means.items() if bool(torch.as_tensor(mean.weight) > 0)}
-
-    def reset(self) -> None:
-        """Forgets all batches."""
-        for mean in self.means.values():
-            cast(MeanMetric, mean).reset()
+        found: dict[str, Tensor] = {}
+        for figure, kinds in zip(FIGURES, self.sums, strict=True):
+            for kind, sums, counts in zip(KINDS, kinds, self.counts, strict=True):
+                groups = [("", sums.sum(), counts.sum())]
+                groups += [(f"_{name}", *own) for name, *own in zip(self.class_names, sums, counts, strict=True)]
+                found |= {f"{figure}_{kind}{name}": total / number for name, total, number in groups if number > 0}
+        return found

@@ -1,8 +1,8 @@
 """Stage 2 as a LightningModule: a masked transformer learns the tokens of a frozen VQGAN (poster; published recipe)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -72,19 +72,30 @@ class MaskedTransformer(Generator):
         self.vocabulary = Vocabulary(self.tokenizer.num_codes, len(self.class_names), unconditional=class_dropout > 0)
         self.network = network(self.vocabulary.size, self.tokenizer.length)
         self.masking, self.sampler = masking(), sampler()
+        self.sampler.check(self.network, self.vocabulary)
+        if not self.network.causal and not self.masking.corrupted_only:
+            raise InputError(
+                "model.masking.corrupted_only is false, but this transformer attends in both directions: it would be trained to "
+                "copy the intact tokens that it sees. Set --model.masking.corrupted_only true."
+            )
         self.class_dropout, self.bfloat16_sampling, self.compile_network = class_dropout, bfloat16_sampling, compile
         self.optimizer, self.schedule = optimizer, schedule
         self.provenance: dict[str, Any] = {}
         self.held_out = TokenFigures(self.class_names)
+        self._rounded = False
         self._known_tokens: dict[str, tuple[Tensor, Tensor]] = {}
 
     # ------------------------------------------------------------------ sampling
 
+    def prepare_sampling(self) -> None:
+        """Rounds the network's weights where `bfloat16_sampling` asks for it; such a network is not trained any more."""
+        if self.bfloat16_sampling:
+            self.network.to(torch.bfloat16)
+            self._rounded = True
+
     @torch.no_grad()
     def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
         """Samples float32 volumes (B, C, D, H, W) in [-1, 1]; see `Generator.sample`."""
-        if self.bfloat16_sampling:
-            self.network.to(torch.bfloat16)
         tokens = self.sampler.sample(self.network, self.vocabulary, labels, seeds, self.tokenizer.grid)
         return self.tokenizer.decode(tokens)
 
@@ -97,15 +108,18 @@ class MaskedTransformer(Generator):
 
     def setup(self, stage: str) -> None:
         """Notes the training patients, its own and those behind the tokenizer."""
+        super().setup(stage)
+        self._known_tokens.clear()
+        if stage != "predict" and self._rounded:
+            raise RuntimeError("this transformer was rounded to bfloat16 for sampling; load its checkpoint again")
         if stage != "fit":
             return
         if self.compile_network:
             self.network.compile()
-        earlier = self._tokenizer_section.get("provenance", {})
+        earlier = self._tokenizer_section.get("provenance") or {"training_patients_unknown": True}
         salt = self.provenance.get("salt") or earlier.get("salt") or new_salt()
         own = patient_hashes(getattr(self.trainer.datamodule, "training_patients", []), salt)
-        patients = sorted({*earlier.get("training_patients", []), *own})
-        self.provenance = {"salt": salt, "training_patients": patients}
+        self.provenance = _joined({"salt": salt, "training_patients": own}, earlier, self.provenance)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the original tokens, given the class and the corrupted ones."""
@@ -116,9 +130,11 @@ class MaskedTransformer(Generator):
             dropped = torch.rand(len(tokens), device=tokens.device) < self.class_dropout
         logits = self.network.token_logits(self.vocabulary.condition(batch["label"], dropped), corrupted.inputs)
         entropy = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
-        loss = entropy[corrupted.positions].mean() if self.masking.corrupted_only else entropy.mean()
+        # weights instead of a selection: no wait for the device
+        of_corrupted = (entropy * corrupted.positions).sum() / corrupted.positions.sum().clamp_min(1)
+        loss = of_corrupted if self.masking.corrupted_only else entropy.mean()
         self.log("train/cross_entropy", loss.detach(), prog_bar=True)
-        self.log("train/cross_entropy_corrupted", entropy.detach()[corrupted.positions].mean())
+        self.log("train/cross_entropy_corrupted", of_corrupted.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -139,7 +155,8 @@ class MaskedTransformer(Generator):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, its learning rate changing step by step."""
-        optimizer = self.optimizer(self.network.parameter_groups())
+        # torch's optimizers take groups wherever they take parameters
+        optimizer = self.optimizer(cast(Iterable[Tensor], self.network.parameter_groups()))
         steps = max(1, planned_batches(self.trainer, optimizers=1) // self.trainer.accumulate_grad_batches)
         return {
             "optimizer": optimizer,
@@ -147,13 +164,18 @@ class MaskedTransformer(Generator):
         }
 
     def tokenize(self, batch: Batch, remember: bool) -> tuple[Tokens, Scores]:
-        """Tokens and importance scores of a batch, computed once per case where `remember` allows it."""
+        """Tokens and importance scores of a batch, computed once per case where `remember` allows it.
+
+        Then each case is encoded alone, so that its tokens do not depend on the cases that it first met in a batch.
+        """
         if not remember:
             return self.tokenizer.encode(batch["volume"])
-        if any(case not in self._known_tokens for case in batch["case"]):
-            tokens, scores = self.tokenizer.encode(batch["volume"])
-            for case, own, score in zip(batch["case"], tokens, scores, strict=True):
-                self._known_tokens[case] = (own, score)
+        for volume, case in zip(batch["volume"], batch["case"], strict=True):
+            if case not in self._known_tokens:
+                # tensors made in inference mode could not take part in training
+                with torch.inference_mode(False):
+                    tokens, scores = self.tokenizer.encode(volume[None])
+                self._known_tokens[case] = (tokens[0], scores[0])
         known = [self._known_tokens[case] for case in batch["case"]]
         return torch.stack([tokens for tokens, _ in known]), torch.stack([scores for _, scores in known])
 
@@ -173,8 +195,8 @@ class MaskedTransformer(Generator):
         self.held_out.reset()
 
     def _augmentation_off(self) -> bool:
-        """Whether a case's training volume is the same in every epoch."""
-        return getattr(self.trainer.datamodule, "augmentation", None) is None
+        """Whether the data module says that a case's training volume is the same in every epoch."""
+        return getattr(self.trainer.datamodule, "augmentation", "unknown") is None
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -184,8 +206,24 @@ class MaskedTransformer(Generator):
         checkpoint["tumorgen"] = {"version": __version__, **self.provenance}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the salt and the patients over."""
-        self.provenance = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
+        """Takes over the tokenizer's description, the salt and the patients; a run that goes on may have added some."""
+        self._tokenizer_section = checkpoint["tokenizer"]
+        stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
+        self.provenance = _joined(stored, self.provenance)
+
+
+def _joined(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
+    """One provenance of several: the patients of those with the first one's salt, and whether some are unknown."""
+    patients = set(first.get("training_patients", []))
+    unknown = bool(first.get("training_patients_unknown", False))
+    for other in others:
+        if other and other.get("salt") == first.get("salt"):
+            patients |= set(other.get("training_patients", []))
+        elif other:
+            unknown = True
+        unknown |= bool(other.get("training_patients_unknown", False))
+    joined = {**first, "training_patients": sorted(patients)}
+    return joined | {"training_patients_unknown": True} if unknown else joined
 
 
 def _plain(value: Any) -> Any:

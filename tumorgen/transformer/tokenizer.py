@@ -49,9 +49,13 @@ class FrozenTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, volume: Volume) -> tuple[Tokens, Scores]:
-        """Tokens (B, N) in raster order and their importance scores in (0, 1), from volumes in [-1, 1]."""
-        z = self.pre_quantizer(self.encoder(volume))
-        codes, scores = self.quantizer(z).codes, self.importance.scores(z)
+        """Tokens (B, N) in raster order and their importance scores in (0, 1), from volumes in [-1, 1].
+
+        Never in mixed precision: a volume has the same tokens however the transformer is trained.
+        """
+        with torch.autocast(volume.device.type, enabled=False):
+            z = self.pre_quantizer(self.encoder(volume))
+            codes, scores = self.quantizer(z).codes, self.importance.scores(z)
         return rearrange(codes, "b d h w -> b (d h w)"), rearrange(scores.float(), "b 1 d h w -> b (d h w)")
 
     @torch.no_grad()

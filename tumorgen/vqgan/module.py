@@ -1,5 +1,6 @@
 """Stage 1 as a LightningModule: how the parts of the class-aware 3D VQGAN train together (poster; published recipe)."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -92,9 +93,7 @@ class VQGAN(L.LightningModule):
     ) -> None:
         super().__init__()
         if not 0 <= discriminator_start <= 1:
-            raise InputError(
-                f"model.discriminator_start is {discriminator_start}; expected a share of the run in [0, 1]."
-            )
+            raise InputError(f"model.discriminator_start is {discriminator_start}; expected a share in [0, 1].")
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.class_names = tuple(class_names)
@@ -117,8 +116,11 @@ class VQGAN(L.LightningModule):
         self.optimizer, self.discriminator_optimizer, self.schedule = optimizer, discriminator_optimizer, schedule
         self.compute = Compute(**compute) if isinstance(compute, dict) else compute
         self.encoder.checkpoint_levels = self.decoder.checkpoint_levels = self.compute.checkpoint_levels
-        if self.compute.channels_last:
-            self.to(memory_format=torch.channels_last_3d)
+        if (
+            self.compute.channels_last
+        ):  # network by network: the format is for rank 5, quantisers may hold other buffers
+            for network in (self.encoder, self.decoder, self.importance, self.discriminator):
+                network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in torch's stubs
 
         # Trainer.global_step counts optimizer steps of both sides, so progress has a counter of its own in the checkpoint
         self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
@@ -164,8 +166,7 @@ class VQGAN(L.LightningModule):
         begin = time.perf_counter()
         x = self._layout(batch["volume"])
         generator, discriminator = self.optimizers()
-        last = self.trainer.is_last_batch
-        step_now = last or (batch_idx + 1) % self.compute.accumulate_batches == 0
+        step_now = self.trainer.is_last_batch or (batch_idx + 1) % self.compute.accumulate_batches == 0
         x_hat = self._generator_step(x, batch["label"], generator, step_now)
         self._discriminator_step(x, x_hat, discriminator, step_now)
         self.batches_seen += 1
@@ -221,10 +222,15 @@ class VQGAN(L.LightningModule):
             nn.utils.clip_grad_value_(parameters, self.compute.clip_gradients)
 
     @property
+    def steps_per_batch(self) -> float:
+        """Optimizer steps of a batch, averaged over the run: what `trainer.max_steps` counts."""
+        return (2 - self.discriminator_start) / self.compute.accumulate_batches
+
+    @property
     def adversarial_on(self) -> bool:
         """Whether the discriminator takes part by now."""
         if self.total_batches is None:
-            self.total_batches = planned_batches(self.trainer, optimizers=2)
+            self.total_batches = planned_batches(self.trainer, self.steps_per_batch)
         return int(self.batches_seen) >= self.discriminator_start * self.total_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -232,22 +238,28 @@ class VQGAN(L.LightningModule):
         discriminator = set(self.discriminator.parameters())
         generator = [parameter for parameter in self.parameters() if parameter not in discriminator]
         optimizers = [self.optimizer(generator), self.discriminator_optimizer(self.discriminator.parameters())]
-        steps = max(1, planned_batches(self.trainer, optimizers=2) // self.compute.accumulate_batches)
-        names = ("learning_rate/generator", "learning_rate/discriminator")
+        epochs, rest = divmod(planned_batches(self.trainer, self.steps_per_batch), self.trainer.num_training_batches)
+        per_epoch = math.ceil(self.trainer.num_training_batches / self.compute.accumulate_batches)
+        steps = int(epochs * per_epoch + math.ceil(rest / self.compute.accumulate_batches))
+        sides = zip(("generator", "discriminator"), optimizers, strict=True)
         return optimizers, [
-            {"scheduler": self.schedule(optimizer, steps), "name": name}
-            for optimizer, name in zip(optimizers, names, strict=True)
+            {"scheduler": self.schedule(o, steps), "name": f"learning_rate/{side}"} for side, o in sides
         ]
 
     # ------------------------------------------------------------------ held-out figures
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the held-out figures."""
-        self._held_out_step(batch)
+        x = self._layout(batch["volume"])
+        z = self._features(x)
+        quantized = self.quantizer(z)
+        x_hat = self.decoder(self.post_quantizer(quantized.latent))
+        scores, logits = self.importance(z)
+        self.held_out.update(x, x_hat, quantized.codes, scores, logits, batch["label"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the held-out figures."""
-        self._held_out_step(batch)
+        self.validation_step(batch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Logs how the codebook was used over the epoch."""
@@ -261,14 +273,6 @@ class VQGAN(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs the figures of the test fold."""
         self._log_held_out("test")
-
-    def _held_out_step(self, batch: Batch) -> None:
-        x = self._layout(batch["volume"])
-        z = self._features(x)
-        quantized = self.quantizer(z)
-        x_hat = self.decoder(self.post_quantizer(quantized.latent))
-        scores, logits = self.importance(z)
-        self.held_out.update(x, x_hat, quantized.codes, scores, logits, batch["label"])
 
     def _log_held_out(self, part: str) -> None:
         self.log_dict({f"{part}/{name}": value for name, value in self.held_out.compute().items()})

@@ -1,0 +1,348 @@
+"""Stage 2 in training: what the loss counts, what stays frozen, what is remembered, what is reported."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from front import HELPERS, ROOT, TINY_TRANSFORMER, tumorgen
+from stage2 import BIDIRECTIONAL, PARALLEL, QUIET, curve, fit, tokenizer, transformer
+from stage2_probes import FixedData, FrozenCheck
+from torch import Tensor
+from torch.nn import functional as F
+from toy import Blobs, ToyDataModule
+
+from data_modules.errors import InputError
+from tumorgen.checkpoints import build
+from tumorgen.provenance import patient_hashes
+from tumorgen.transformer.figures import TokenFigures
+from tumorgen.transformer.module import MaskedTransformer
+from tumorgen.vqgan.module import VQGAN
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "transformer.json").read_text())
+NETWORK = {
+    "class_path": "tumorgen.transformer.network.TokenTransformer",
+    "init_args": {"layers": 1, "heads": 2, "width": 16},
+}
+SCHEDULED = {"class_path": "tumorgen.transformer.masking.ScheduledMasking", "init_args": {"corrupted_only": True}}
+RANDOM = {"class_path": "tumorgen.transformer.masking.RandomMasking", "init_args": {"mask_ratio": 0.25}}
+
+
+def tiny(path: Path | None = None, causal: bool = True, **arguments: Any) -> MaskedTransformer:
+    torch.manual_seed(0)
+    network = {**NETWORK, "init_args": {**NETWORK["init_args"], "causal": causal}}
+    arguments = {"tokenizer": str(path or tokenizer()), "network": network, **arguments}
+    return build("tumorgen.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
+
+
+def train(model: MaskedTransformer, data: ToyDataModule, epochs: int = 2, **options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", enable_checkpointing=False, **quiet, **options)
+    torch.manual_seed(0)
+    trainer.fit(model, data)
+    return trainer
+
+
+@pytest.fixture
+def batch() -> dict[str, Any]:
+    items = Blobs(4, 16, 50).items
+    return {
+        "volume": torch.stack([item["volume"] for item in items]),
+        "label": torch.tensor([item["label"] for item in items]),
+        "case": [item["case"] for item in items],
+    }
+
+
+def loss_and_log(model: MaskedTransformer, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    logged: dict[str, Tensor] = {}
+    model.log = lambda name, value, **_: logged.update({name: value})
+    model._augmentation_off = lambda: False
+    torch.manual_seed(7)
+    return model.training_step(batch, 0), logged
+
+
+# ---------------------------------------------------------------------- the step
+
+
+def test_sizes_and_names_are_the_tokenizer_s() -> None:
+    model = tiny()
+    assert (model.class_names, model.roi_size, model.spacing) == (("LGG", "HGG"), 16, 8.0)
+    assert (model.vocabulary.num_codes, model.vocabulary.size) == (16, 19)
+    assert model.network.length == 64
+    assert tiny(class_dropout=0.1).vocabulary.size == 20, "one token more for 'no class'"
+
+
+def test_the_loss_is_the_cross_entropy_of_all_original_tokens(batch: dict[str, Any]) -> None:
+    model = tiny(masking=RANDOM)
+    loss, logged = loss_and_log(model, batch)
+    tokens, scores = model.tokenizer.encode(batch["volume"])
+    torch.manual_seed(7)
+    corrupted = model.masking(tokens, scores, (4, 4, 4), model.vocabulary)
+    inputs = torch.cat([batch["label"][:, None] + 17, corrupted.inputs[:, :-1]], dim=1)
+    entropy = F.cross_entropy(model.network(inputs).flatten(0, 1), tokens.flatten(), reduction="none").view(4, 64)
+    assert loss.item() == pytest.approx(entropy.mean().item(), rel=1e-6)
+    assert logged["train/cross_entropy"].item() == loss.item()
+    at_corrupted = entropy[corrupted.positions]
+    assert at_corrupted.numel() == 4 * 16
+    assert logged["train/cross_entropy_corrupted"].item() == pytest.approx(at_corrupted.mean().item(), rel=1e-6)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.network.parameters())
+    assert all(parameter.grad is None for parameter in model.tokenizer.parameters())
+
+
+def test_the_bidirectional_loss_counts_corrupted_tokens_only(batch: dict[str, Any]) -> None:
+    model = tiny(causal=False, masking=SCHEDULED, sampler={"class_path": PARALLEL})
+    loss, logged = loss_and_log(model, batch)
+    assert loss.item() == logged["train/cross_entropy_corrupted"].item()
+    assert loss.item() != logged["train/cross_entropy"].item() or True
+
+
+@pytest.mark.parametrize(("dropout", "shares"), [(0.0, {0.0}), (0.5, {0.25, 0.5, 0.75}), (0.999999, {1.0})])
+def test_class_dropout_withholds_the_class(batch: dict[str, Any], dropout: float, shares: set[float]) -> None:
+    model, seen = tiny(class_dropout=dropout), []
+    forward = model.network.token_logits
+    model.network.token_logits = lambda condition, tokens: seen.append(condition[:, 0]) or forward(condition, tokens)
+    loss_and_log(model, batch)
+    dropped = seen[0] == 19
+    assert dropped.float().mean().item() in shares
+    assert torch.equal(seen[0][~dropped], (batch["label"] + 17)[~dropped])
+
+
+def test_parts_that_do_not_belong_together_are_refused_before_training() -> None:
+    with pytest.raises(InputError, match="ParallelDecoding fills tokens in any order"):
+        tiny(sampler={"class_path": PARALLEL})
+    with pytest.raises(InputError, match="CachedAutoregressive samples from left to right"):
+        tiny(causal=False, masking=SCHEDULED)
+    with pytest.raises(InputError, match=r"corrupted_only is false, .* copy the intact tokens"):
+        tiny(causal=False, sampler={"class_path": PARALLEL})
+    with pytest.raises(InputError, match="class_dropout is 1"):
+        tiny(class_dropout=1.0)
+
+
+def test_the_published_optimiser_is_the_default() -> None:
+    model = tiny()
+    trainer = train(model, FixedData(), epochs=1)
+    optimizer = trainer.optimizers[0]
+    assert type(optimizer).__mro__[1] is torch.optim.AdamW
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    assert optimizer.param_groups[0]["initial_lr"] == 4.5e-6
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.95)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-8), "the cosine has arrived"
+    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert owned == {id(parameter) for parameter in model.network.parameters()}
+
+
+# ---------------------------------------------------------------------- tokens
+
+
+def test_the_tokenizer_stays_frozen_over_epochs() -> None:
+    model = tiny()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    train(model, ToyDataModule(), callbacks=[FrozenCheck()])
+    assert any(not torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize(("data", "volumes"), [(FixedData(), 8 + 4), (ToyDataModule(), 3 * 8 + 4)])
+def test_tokens_are_computed_once_where_volumes_stay_as_they_are(data: ToyDataModule, volumes: int) -> None:
+    model, encoded = tiny(), []
+    encode = model.tokenizer.encode
+    model.tokenizer.encode = lambda volume: encoded.append(len(volume)) or encode(volume)
+    train(model, data, epochs=3)
+    assert sum(encoded) == volumes
+
+
+def test_remembered_tokens_are_the_computed_ones(batch: dict[str, Any]) -> None:
+    model = tiny()
+    tokens, scores = model.tokenizer.encode(batch["volume"])
+    for order in ([0, 1], [3, 2, 1, 0], [2, 0]):
+        part = {"volume": batch["volume"][order], "label": None, "case": [batch["case"][i] for i in order]}
+        known, known_scores = model.tokenize(part, remember=True)
+        assert torch.equal(known, tokens[order])
+        torch.testing.assert_close(known_scores, scores[order], rtol=1e-5, atol=1e-6)
+
+
+def test_cases_met_in_validation_first_can_be_trained_on() -> None:
+    """Lightning validates in inference mode, whose tensors cannot take part in a backward pass."""
+    train(tiny(), FixedData(same=True), epochs=1, val_check_interval=1)
+
+
+# ---------------------------------------------------------------------- figures
+
+
+def test_figures_are_means_over_positions_by_kind_and_class() -> None:
+    torch.manual_seed(0)
+    figures, rows = TokenFigures(("LGG", "HGG", "none")), []
+    for size in (3, 2):
+        logits, tokens = torch.randn(size, 10, 5), torch.randint(4, (size, 10))
+        corrupted, labels = torch.rand(size, 10) < 0.4, torch.randint(2, (size,))
+        figures.update(logits, tokens, corrupted, labels)
+        for i in range(size):
+            for j in range(10):
+                entropy = -logits[i, j].log_softmax(0)[tokens[i, j]].item()
+                hit = float(logits[i, j].argmax() == tokens[i, j])
+                rows.append((("LGG", "HGG")[labels[i]], bool(corrupted[i, j]), entropy, hit))
+    expected = {}
+    for kind, wanted in (("corrupted", True), ("intact", False)):
+        for group in ("", "_LGG", "_HGG"):
+            chosen = [row for row in rows if row[1] == wanted and group in ("", f"_{row[0]}")]
+            expected[f"cross_entropy_{kind}{group}"] = sum(row[2] for row in chosen) / len(chosen)
+            expected[f"accuracy_{kind}{group}"] = sum(row[3] for row in chosen) / len(chosen)
+    found = {name: value.item() for name, value in figures.compute().items()}
+    assert found == pytest.approx(expected, rel=1e-5), "and nothing of a class that was not seen"
+
+
+def test_validation_corrupts_the_same_way_every_time(batch: dict[str, Any]) -> None:
+    model = tiny()
+    tokens, scores = model.tokenizer.encode(batch["volume"])
+    state = torch.get_rng_state()
+    first, again, other = (model.corrupt(tokens, scores, seed) for seed in (3, 3, 4))
+    assert torch.equal(first.inputs, again.inputs)
+    assert not torch.equal(first.masked, other.masked)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+# ---------------------------------------------------------------------- whole runs
+
+
+def check_golden(name: str, run: Path) -> None:
+    """Three digits: another processor rounds differently, another method differs by more."""
+    for figure, expected in GOLDEN[name].items():
+        assert curve(run, figure) == pytest.approx(expected, rel=2e-3), figure
+
+
+def test_the_causal_form_follows_its_golden_curve() -> None:
+    check_golden("causal", transformer().parents[1])
+
+
+def test_the_bidirectional_form_follows_its_golden_curve(tmp_path: Path) -> None:
+    check_golden("bidirectional", fit(tmp_path, "--config", BIDIRECTIONAL, "--trainer.max_epochs", 4))
+
+
+def test_bfloat16_mixed_learns_the_same_tokens(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--trainer.precision", "bf16-mixed")
+    assert curve(run, "train/cross_entropy") == pytest.approx(GOLDEN["causal"]["train/cross_entropy"], rel=2e-2)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {value.dtype for name, value in state.items() if name.startswith("network.")} == {torch.float32}
+
+
+def test_two_processes_train_together(tmp_path: Path) -> None:
+    """Each rank validates cases of one class only: figures have to be gathered before they are taken."""
+    words = ["--config", TINY_TRANSFORMER, "--model.tokenizer", tokenizer(), "--runs_dir", tmp_path, "--run_id", "two"]
+    words += ["--trainer.strategy", "ddp", "--trainer.devices", 2, "--data.batch_size", 2, *QUIET]
+    paths = os.pathsep.join([str(HELPERS), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment.pop("TUMORGEN_RUN_ID", None)
+    command = [sys.executable, "-m", "tumorgen", "fit", *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in (tmp_path / "tiny-transformer").iterdir()] == ["two"]
+    run = tmp_path / "tiny-transformer" / "two"
+    assert len(curve(run, "train/cross_entropy")) == 4
+    for name in ("val/cross_entropy_corrupted", "val/accuracy_intact_LGG", "val/accuracy_intact_HGG"):
+        assert len(curve(run, name)) == 2, name
+    pooled, *classes = (curve(run, f"val/cross_entropy_intact{name}") for name in ("", "_LGG", "_HGG"))
+    assert pooled == pytest.approx([sum(pair) / 2 for pair in zip(*classes, strict=True)], rel=1e-4)
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_run_goes_on_as_if_uninterrupted_although_the_tokenizer_is_gone(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(tokenizer(), tmp_path / "vqgan.ckpt"))
+    words = ["--model.tokenizer", copy, "--trainer.max_epochs", 3]
+    whole = fit(tmp_path, *words, experiment="whole")
+    cut = "interruptions.PowerCut"
+    common = ["--config", TINY_TRANSFORMER, *words, "--experiment", "cut", "--runs_dir", tmp_path, *QUIET]
+    with pytest.raises(Exception, match="") as error:
+        tumorgen("fit", *common, "--run_id", "run", "--trainer.callbacks", cut, "--trainer.callbacks.epoch", 2)
+    assert type(error.value).__name__ == "PowerCutError"
+    copy.unlink()
+    assert tumorgen("fit", *common, "--resume") == 0
+    first, again = (
+        torch.load(tmp_path / name / "run/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut")
+    )
+    assert first["state_dict"].keys() == again["state_dict"].keys()
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, again["state_dict"][name]), name
+    assert first["tokenizer"] == again["tokenizer"]
+    assert first["tumorgen"] == again["tumorgen"]
+    assert curve(whole, "val/cross_entropy_corrupted") == curve(tmp_path / "cut/run", "val/cross_entropy_corrupted")
+
+
+def test_a_transformer_s_checkpoint_serves_as_tokenizer(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--model.tokenizer", transformer())
+    assert curve(run, "train/cross_entropy") == curve(transformer().parents[1], "train/cross_entropy")
+
+
+def test_without_validation_a_run_still_leaves_a_checkpoint(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--trainer.limit_val_batches", 0)
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+# ---------------------------------------------------------------------- what belongs together
+
+
+def test_data_that_the_tokenizer_was_not_made_for_get_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", TINY_TRANSFORMER, "--model.tokenizer", tokenizer(), "--runs_dir", tmp_path, *QUIET]
+    words += ["--data", "stage2_probes.ThreeClasses", "--data.roi_size", 32, "--data.spacing", 4]
+    assert tumorgen("fit", *words) == 2
+    line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tumorgen: error")][0]
+    assert "class_names ['benign', 'LGG', 'HGG'] instead of ['LGG', 'HGG']" in line
+    assert "roi_size 32 instead of 16" in line
+    assert "spacing 4.0 instead of 8.0" in line
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_patients_are_chained_from_the_tokenizer() -> None:
+    model = tiny()
+    train(model, FixedData(count=10), epochs=1, limit_train_batches=1)
+    earlier = torch.load(tokenizer(), weights_only=True)["tumorgen"]
+    salt = model.provenance["salt"]
+    assert salt == earlier["salt"]
+    assert model.provenance["training_patients"] == patient_hashes((f"blob{i:04d}" for i in range(10)), salt)
+    assert len(model.provenance["training_patients"]) == 10 > len(earlier["training_patients"]) == 8
+    assert "training_patients_unknown" not in model.provenance
+    # a run that goes on with fewer cases has still seen the others
+    checkpoint: dict[str, Any] = {}
+    model.on_save_checkpoint(checkpoint)
+    again = tiny()
+    again.on_load_checkpoint(checkpoint)
+    train(again, FixedData(count=2), epochs=1, limit_train_batches=1)
+    again.on_load_checkpoint(checkpoint)
+    assert again.provenance == model.provenance
+
+
+@pytest.mark.parametrize("stored", [{}, {"training_patients_unknown": True}, {"training_patients_unknown": True, "salt": "x"}])
+def test_unknown_patients_of_a_tokenizer_stay_unknown(tmp_path: Path, stored: dict[str, Any]) -> None:
+    checkpoint = torch.load(tokenizer(), weights_only=True)
+    checkpoint["tumorgen"] = stored
+    torch.save(checkpoint, tmp_path / "imported.ckpt")
+    model = tiny(tmp_path / "imported.ckpt")
+    train(model, FixedData(), epochs=1, limit_train_batches=1)
+    assert model.provenance["training_patients_unknown"] is True
+    assert len(model.provenance["training_patients"]) == 8
+    saved: dict[str, Any] = {}
+    model.on_save_checkpoint(saved)
+    assert saved["tumorgen"]["training_patients_unknown"] is True
+
+
+def test_rounded_weights_are_not_trained() -> None:
+    model = tiny(bfloat16_sampling=True)
+    train(model, FixedData(), epochs=1)
+    assert {value.dtype for value in model.network.state_dict().values()} == {torch.float32}
+    model.prepare_sampling()
+    assert {value.dtype for value in model.network.state_dict().values()} == {torch.bfloat16}
+    with pytest.raises(RuntimeError, match="rounded to bfloat16"):
+        train(model, FixedData(), epochs=1)
+
+
+def test_a_tokenizer_is_needed_to_build_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint"):
+        tiny(tmp_path / "nix.ckpt")
+    assert issubclass(VQGAN, L.LightningModule)

@@ -1,0 +1,54 @@
+"""What the masking strategy does: a validation case of each class, its importance, and its corrupted token grid."""
+
+from typing import Any
+
+import lightning as L
+import numpy.typing as npt
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from tumorgen.callbacks.pictures import log_picture
+from tumorgen.reports.masking import MaskedCase, masking_sheet
+from tumorgen.transformer.module import MaskedTransformer
+
+
+class MaskingPictures(L.Callback):
+    """One sheet per class at the start of training; tokenizer and masking stay as they are, so it would not change.
+
+    Args:
+        seed: Seed of the corruption that is shown.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws the sheets; the random numbers of training are not touched."""
+        if not trainer.is_global_zero:
+            return
+        if not isinstance(pl_module, MaskedTransformer):
+            raise TypeError(f"MaskingPictures shows a MaskedTransformer, not a {type(pl_module).__name__}")
+        dataset = getattr(trainer.datamodule, "val_dataset", None) or []
+        waiting = set(range(len(pl_module.class_names)))
+        for index in range(len(dataset)):
+            item = dataset[index]
+            if item["label"] in waiting:
+                waiting.remove(item["label"])
+                name = pl_module.class_names[item["label"]]
+                case = self._case(pl_module, item["volume"], f"{name} {item['case']}")
+                log_picture(trainer, f"masking_{name}", masking_sheet(case))
+            if not waiting:
+                break
+
+    def _case(self, model: MaskedTransformer, volume: Float[Tensor, "C D H W"], title: str) -> MaskedCase:
+        tokens, scores = model.tokenizer.encode(volume[None].to(model.device))
+        corrupted = model.corrupt(tokens, scores, self.seed)
+        depth, rows, columns = model.tokenizer.grid
+
+        def on_grid(values: Tensor) -> npt.NDArray[Any]:
+            return rearrange(values[0].cpu(), "(d h w) -> d h w", d=depth, h=rows, w=columns).numpy()
+
+        return MaskedCase(
+            title, volume[0].numpy(), on_grid(scores), on_grid(corrupted.masked), on_grid(corrupted.replaced)
+        )

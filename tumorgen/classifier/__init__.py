@@ -1,0 +1,1 @@
+"""The downstream question: can a network tell the grades apart?"""

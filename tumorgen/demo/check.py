@@ -1,0 +1,157 @@
+"""Does the demonstration show what it claims? Figures from its own outputs, each against the value it has to reach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data_modules.base import Item
+from data_modules.errors import InputError
+from data_modules.files import write_json
+from tumorgen.checkpoints import load_module
+from tumorgen.classifier.networks import SmallCNN
+from tumorgen.demo.folders import DemoFolder
+from tumorgen.metrics.codebook import code_usage, count_codes
+from tumorgen.metrics.importance import importance_auc
+from tumorgen.metrics.reconstruction import shape_dice
+from tumorgen.metrics.shape import plausible_share, shape_of
+from tumorgen.types import Labels, Volume
+from tumorgen.vqgan.module import VQGAN
+
+NETWORKS = 3
+EPOCHS = 40
+PERMUTATIONS = 200
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure and the range it has to lie in."""
+
+    name: str
+    value: float
+    least: float
+    most: float = float("inf")
+
+    @property
+    def reached(self) -> bool:
+        """Whether the figure lies in its range."""
+        return self.least <= self.value <= self.most
+
+
+def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
+    """All figures of a finished demonstration; also written to `figures.json`.
+
+    Args:
+        folder: Holds the cohort, both stages and the samples.
+        thresholds: Least values by name of `shape_dice`, `codes_in_use`, `importance_auc`, `reconstruction_auc_ratio`,
+            `generated_auc` and `plausible_share`.
+
+    Raises:
+        InputError: A part of the demonstration is missing.
+    """
+    torch.manual_seed(0)
+    data = folder.data()
+    model = load_module(folder.checkpoint("vqgan"), VQGAN)
+    train = stack(data.train_dataset)
+    held_out = tuple(torch.cat(pair) for pair in zip(stack(data.val_dataset), stack(data.test_dataset), strict=True))
+    generated = read_samples(folder.volumes, model.class_names)
+
+    x, labels = held_out
+    with torch.no_grad():
+        encoding = model.encode(x)
+        x_hat = model.decode(encoding.codes)
+        codes = model.encode(train[0]).codes
+    counts = count_codes(codes, train[1], model.quantizer.num_codes, len(model.class_names)).sum(0)
+    judges = [train_classifier(*train, seed=seed) for seed in range(NETWORKS)]
+    original_auc, rebuilt_auc = auc(judges, x, labels), auc(judges, x_hat, labels)
+    generated_auc, permuted_auc = auc(judges, *generated), auc(judges, *generated, permutations=PERMUTATIONS)
+    shapes = plausible_share(
+        [shape_of(volume[0].numpy(), model.spacing) for volume in generated[0]],
+        [shape_of(volume[0].numpy(), model.spacing) for volume in torch.cat([train[0], x])],
+    )
+    findings = [
+        Finding("shape_dice", float(shape_dice(x, x_hat).mean()), thresholds["shape_dice"]),
+        Finding("codes_in_use", float(code_usage(counts)), thresholds["codes_in_use"]),
+        Finding("importance_auc", float(importance_auc(encoding.scores, x).nanmean()), thresholds["importance_auc"]),
+        Finding("reconstruction_auc_ratio", rebuilt_auc / original_auc, thresholds["reconstruction_auc_ratio"]),
+        Finding("generated_auc", generated_auc, thresholds["generated_auc"]),
+        Finding("permuted_auc", permuted_auc, 0.4, 0.6),
+        Finding(
+            "plausible_share",
+            (shapes["volume"] + shapes["extent"] + shapes["compactness"]) / 3,
+            thresholds["plausible_share"],
+        ),
+        Finding("equal_pairs", float(equal_pairs(*generated)), 0, 0),
+    ]
+    extra = {"original_auc": original_auc, "reconstruction_auc": rebuilt_auc, "held_out": len(x), "shapes": shapes}
+    report: dict[str, Any] = {finding.name: finding.value for finding in findings}
+    write_json(folder.figures, {**report, **extra})
+    return findings
+
+
+def stack(dataset: Dataset[Item] | None) -> tuple[Volume, Labels]:
+    """All volumes and labels of a data set."""
+    assert dataset is not None
+    items = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
+    return torch.stack([item["volume"] for item in items]), torch.tensor([item["label"] for item in items])
+
+
+def read_samples(folder: Path, class_names: Sequence[str]) -> tuple[Volume, Labels]:
+    """Sampled volumes as models see them, [-1, 1] and (D, H, W), and their classes.
+
+    Raises:
+        InputError: A class has no volume.
+    """
+    volumes, labels = [], []
+    for label, name in enumerate(class_names):
+        paths = sorted((folder / name).glob("*.nii.gz"))
+        if not paths:
+            raise InputError(f"{folder / name}: holds no sampled volume; run `tumorgen demo` first.")
+        for path in paths:
+            intensities = np.asarray(nib.load(path).dataobj, dtype=np.float32).transpose(2, 1, 0)
+            volumes.append(torch.from_numpy(2 * intensities - 1)[None])
+            labels.append(label)
+    return torch.stack(volumes), torch.tensor(labels)
+
+
+def train_classifier(volumes: Volume, labels: Labels, seed: int) -> nn.Module:
+    """A small network that learned to tell the classes of real volumes apart, in evaluation mode."""
+    torch.manual_seed(seed)
+    model = SmallCNN(num_classes=int(labels.max()) + 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(volumes)).split(20):
+            flips = [axis for axis in (2, 3, 4) if torch.rand(()) < 0.5]
+            loss = nn.functional.cross_entropy(model(volumes[batch].flip(flips)), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+def auc(judges: Sequence[nn.Module], volumes: Volume, labels: Labels, permutations: int = 0) -> float:
+    """AUC of class 1 against class 0 by the mean of several networks; with permuted labels, the mean over permutations."""
+    with torch.no_grad():
+        scores: Tensor = torch.stack([judge(volumes).softmax(1)[:, 1] for judge in judges]).mean(0)
+    if not permutations:
+        return float(roc_auc_score(labels.numpy(), scores.numpy()))
+    generator = np.random.default_rng(0)
+    return float(np.mean([roc_auc_score(generator.permutation(labels.numpy()), scores) for _ in range(permutations)]))
+
+
+def equal_pairs(volumes: Volume, labels: Labels) -> int:
+    """Pairs of voxel-wise equal volumes within a class."""
+    flat = volumes.flatten(1)
+    return sum(
+        bool(labels[i] == labels[j]) and bool(torch.equal(flat[i], flat[j])) for i, j in combinations(range(len(flat)), 2)
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints of the published code: what their tensors are called, and how they become tumorgen's."""
