@@ -63,7 +63,7 @@ def test_loss_curve_of_the_vqgan() -> None:
     for number, (step, golden) in enumerate(zip(found, expected, strict=True)):
         assert step.keys() == golden.keys(), number
         for name, value in golden.items():
-            assert step[name] == pytest.approx(value, rel=1e-4, abs=1e-6), f"batch {number}, {name}"
+            assert step[name] == pytest.approx(value, rel=5e-4, abs=1e-6), f"batch {number}, {name}"
 
 
 def test_a_change_of_a_weight_would_be_noticed() -> None:
@@ -73,4 +73,4 @@ def test_a_change_of_a_weight_would_be_noticed() -> None:
     )
     _, steps = train(model, limit_train_batches=1, data=Clouds())
     golden = json.loads(GOLDEN.read_text())[0]["train/total"]
-    assert float(steps[0]["train/total"]) != pytest.approx(golden, rel=1e-4)
+    assert float(steps[0]["train/total"]) != pytest.approx(golden, rel=5e-4)

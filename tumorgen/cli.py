@@ -139,11 +139,9 @@ class TumorgenCLI(LightningCLI):
         changeable = getattr(find_class(class_path), "runtime_options", ())
         check_typed(words, class_path, changeable)
         self.config = parser.parse_args([command, *as_words(class_path, remembered), *words])
-        model = self.config[command].model
-        # options of the checkpoint's sampler say nothing about a sampler of another class: parsed again without them
-        for name in of_another_class(remembered, model.get("init_args", {}), changeable):
-            del remembered[name]
-            self.config = parser.parse_args([command, *as_words(class_path, remembered), *words])
+        replaced = of_another_class(remembered, self.config[command].model.get("init_args", {}), changeable)
+        if replaced:
+            self.config = parser.parse_args([command, *as_words(class_path, remembered | replaced), *words])
 
     def _parse_ckpt_path(self) -> None:
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
@@ -215,7 +213,8 @@ class TumorgenCLI(LightningCLI):
         """Builds the trainer with the run's folder, loggers, checkpoints and progress."""
         config = self.config_init[self.config.subcommand]
         options, trainer = config["wandb"], config["trainer"]
-        trainer["callbacks"] = list(trainer["callbacks"] or [])
+        callbacks = trainer["callbacks"] or []
+        trainer["callbacks"] = [callbacks] if isinstance(callbacks, L.Callback) else list(callbacks)
         if trainer["default_root_dir"] is None:
             trainer["default_root_dir"] = str(self.run.folder)
         if trainer["logger"] in (None, True) and not trainer["fast_dev_run"]:

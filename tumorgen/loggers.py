@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 from tumorgen.runs import Run
 
@@ -34,6 +35,17 @@ class ContinuedCSVLogger(CSVLogger):
         return self._experiment
 
 
+class ClosingWandbLogger(WandbLogger):
+    """Closes its record with the job; left open, the next job of the same process would write into it."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Called by the trainer at the end, also at a bad one."""
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
 def run_loggers(run: Run, job: str, mode: str, project: str, entity: str | None) -> list[Logger]:
     """The loggers of one run.
 
@@ -50,7 +62,7 @@ def run_loggers(run: Run, job: str, mode: str, project: str, entity: str | None)
     if mode != "disabled":
         # mode goes in by name: with `offline=True` a resumed run would go online (wandb 0.31)
         loggers.append(
-            WandbLogger(
+            ClosingWandbLogger(
                 save_dir=run.folder,
                 project=project,
                 entity=entity,

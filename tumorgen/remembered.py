@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +71,29 @@ def as_words(class_path: str, arguments: Mapping[str, Any]) -> list[str]:
     return ["--model", json.dumps({"class_path": class_path, "init_args": dict(arguments)}, default=str)]
 
 
-def of_another_class(arguments: Mapping[str, Any], parsed: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Which of the arguments `names` are objects of another class than the checkpoint's: its options are not theirs."""
-    return [name for name in names if _class(arguments.get(name)) not in (None, _class(parsed.get(name)))]
+def of_another_class(
+    arguments: Mapping[str, Any], parsed: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Those of the arguments `names` that became objects of another class than the checkpoint's, with that class's defaults.
+
+    jsonargparse carries options that both classes know over from one to the other; what the checkpoint says of its sampler
+    says nothing about another one.
+    """
+    found = {}
+    for name in names:
+        chosen = _class(parsed.get(name))
+        if chosen is not None and chosen != _class(arguments.get(name)):
+            found[name] = {"class_path": chosen, "init_args": _defaults(chosen)}
+    return found
 
 
 def _class(value: Any) -> Any:
     return value.get("class_path") if hasattr(value, "get") else None
+
+
+def _defaults(class_path: str) -> dict[str, Any]:
+    """Constructor arguments of a class that have a default in plain data."""
+    package, _, name = class_path.rpartition(".")
+    parameters = signature(getattr(import_module(package), name)).parameters.values()
+    plain = (bool, int, float, str, list, tuple, dict, type(None))
+    return {parameter.name: parameter.default for parameter in parameters if isinstance(parameter.default, plain)}

@@ -113,9 +113,7 @@ def test_a_killed_run_continues_and_ends_like_an_uninterrupted_one(tmp_path: Pat
 
 
 @pytest.mark.parametrize("files", [0, 1, 2])
-def test_a_run_killed_between_two_files_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
+def test_a_run_killed_between_two_files_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     sample(tmp_path / "whole")
     save, saved = nib.save, []
 

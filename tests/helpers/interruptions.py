@@ -20,3 +20,14 @@ class PowerCut(L.Callback):
     ) -> None:
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
             raise PowerCutError
+
+
+class Setback(L.Callback):
+    """Spoils the reconstructions of a VQGAN from epoch `epoch` on, counted from 0."""
+
+    def __init__(self, epoch: int = 1) -> None:
+        self.epoch = epoch
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch >= self.epoch:
+            pl_module.decoder.last_layer.data.fill_(10.0)

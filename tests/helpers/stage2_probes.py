@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from toy import Blobs, ToyDataModule
+from toy import ToyDataModule
 
 from tumorgen.generator import Generator
 from tumorgen.transformer.decoding import CachedAutoregressive

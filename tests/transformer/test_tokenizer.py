@@ -94,4 +94,3 @@ def test_a_carried_tokenizer_chooses_no_foreign_class(tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "evil.ckpt")
     with pytest.raises(InputError, match=r"names the class os.system"):
         read_tokenizer(tmp_path / "evil.ckpt")
-

@@ -97,7 +97,8 @@ class MaskedTransformer(Generator):
     def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
         """Samples float32 volumes (B, C, D, H, W) in [-1, 1]; see `Generator.sample`."""
         tokens = self.sampler.sample(self.network, self.vocabulary, labels, seeds, self.tokenizer.grid)
-        return self.tokenizer.decode(tokens)
+        # one by one: convolutions of a batch differ in the last digits, and at full size a batch of them needs much memory
+        return torch.cat([self.tokenizer.decode(volume) for volume in tokens.split(1)])
 
     def describe_sampler(self) -> dict[str, Any]:
         """The sampler's class and options."""
@@ -133,7 +134,8 @@ class MaskedTransformer(Generator):
         # weights instead of a selection: no wait for the device
         of_corrupted = (entropy * corrupted.positions).sum() / corrupted.positions.sum().clamp_min(1)
         loss = of_corrupted if self.masking.corrupted_only else entropy.mean()
-        self.log("train/cross_entropy", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/cross_entropy", entropy.detach().mean())
         self.log("train/cross_entropy_corrupted", of_corrupted.detach())
         return loss
 

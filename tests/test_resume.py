@@ -1,0 +1,185 @@
+"""A run that was interrupted and resumed is the run that was never interrupted."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from front import TINY_VQGAN, read_yaml, tumorgen
+from interruptions import PowerCutError
+
+QUIET = ("--wandb.mode", "disabled")
+
+
+def fit(place: Path, *words: object) -> Path:
+    """Starts the tiny VQGAN; returns the folder of its runs."""
+    assert tumorgen("fit", "--config", TINY_VQGAN, "--runs_dir", place, *QUIET, *words) == 0
+    return place / "tiny"
+
+
+def cut_off(place: Path, run_id: str, *words: object, epoch: int = 1, batch: int = 0) -> Path:
+    """Starts the tiny VQGAN and cuts the power; returns the run's folder."""
+    accident = ("--trainer.callbacks+=interruptions.PowerCut", f"--trainer.callbacks.epoch={epoch}")
+    with pytest.raises(PowerCutError):
+        fit(place, "--run_id", run_id, *words, *accident, f"--trainer.callbacks.batch={batch}")
+    return place / "tiny" / run_id
+
+
+def last(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Paths of everything that is not equal, tensors to the last bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        if a.keys() != b.keys():
+            return [f"{where}: keys {a.keys() ^ b.keys()}"]
+        return [line for key in a for line in differences(a[key], b[key], f"{where}.{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) != len(b):
+            return [f"{where}: {len(a)} and {len(b)} items"]
+        return [line for i, (x, y) in enumerate(zip(a, b, strict=True)) for line in differences(x, y, f"{where}[{i}]")]
+    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    return [] if same else [where]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with open(run / "csv" / "metrics.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: `whole` was never interrupted, `cut` was, after its first epoch, and then resumed."""
+    place = tmp_path_factory.mktemp("runs")
+    fit(place, "--run_id", "whole")
+    cut_off(place, "cut")
+    fit(place, "--resume", "cut")
+    return place
+
+
+def test_the_resumed_run_equals_the_uninterrupted_one(place: Path) -> None:
+    whole, cut = last(place / "tiny/whole"), last(place / "tiny/cut")
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "loops"):
+        assert whole[part], part
+        assert differences(whole[part], cut[part], part) == []
+    assert len(whole["optimizer_states"]) == len(whole["lr_schedulers"]) == 2
+    for side in (0, 1):
+        assert whole["optimizer_states"][side]["state"], "both sides have stepped"
+    assert {"quantizer.codebook", "quantizer.idle_steps", "quantizer.initialised"} < whole["state_dict"].keys()
+    assert whole["epoch"] == 1, "the last of two epochs, counted from 0"
+    assert int(whole["state_dict"]["batches_seen"]) == 4
+
+
+def test_the_random_generators_stand_where_they_would_have_stood(place: Path) -> None:
+    states = [last(place / "tiny" / run)["callbacks"]["RandomState"] for run in ("whole", "cut")]
+    assert {"python", "numpy", "torch", "cuda"} == states[0].keys()
+    assert differences(*states) == []
+
+
+def test_the_resumed_run_did_not_begin_from_scratch(place: Path) -> None:
+    """The comparison above would hold for a second run of two epochs too."""
+    (first, *_), (*_, final) = rows(place / "tiny/cut"), rows(place / "tiny/cut")
+    assert int(first["step"]) == 0
+    trained = [int(row["step"]) for row in rows(place / "tiny/cut") if row["train/total"]]
+    assert trained == [0, 1, 2, 3]
+    assert int(final["step"]) == 3
+
+
+def test_the_log_goes_on_in_the_same_file(place: Path) -> None:
+    whole, cut = rows(place / "tiny/whole"), rows(place / "tiny/cut")
+    for name in ("train/total", "train/codebook_usage", "val/dice", "learning_rate/generator"):
+        values = [[(row["step"], row[name]) for row in run if row[name]] for run in (whole, cut)]
+        assert values[0] == values[1], name
+        assert len(values[0]) >= 2
+
+
+def test_provenance_is_kept(place: Path) -> None:
+    """The salt is drawn once per run: another one would make the patients of the two halves incomparable."""
+    cut, whole = last(place / "tiny/cut")["tumorgen"], last(place / "tiny/whole")["tumorgen"]
+    assert cut["salt"] != whole["salt"]
+    assert len(cut["training_patients"]) == 8
+
+
+def test_the_salt_survives(tmp_path: Path) -> None:
+    run = cut_off(tmp_path, "one")
+    before = last(run)["tumorgen"]
+    fit(tmp_path, "--resume")
+    assert last(run)["tumorgen"] == before
+    assert last(run)["epoch"] == 1
+
+
+def test_configurations_are_kept(place: Path) -> None:
+    folder = place / "tiny/cut"
+    assert {path.name for path in folder.glob("config*.yaml")} == {"config.yaml", "config.1.yaml"}
+    first, second = read_yaml(folder / "config.1.yaml"), read_yaml(folder / "config.yaml")
+    assert first["trainer"]["callbacks"][0]["class_path"] == "interruptions.PowerCut"
+    assert second["trainer"]["callbacks"] is None
+    for key in ("resume", "run_id", "ckpt_path"):
+        assert second[key] is None, "a configuration starts a run anew"
+
+
+def test_newest_is_the_run_that_was_worked_on_last(tmp_path: Path) -> None:
+    cut_off(tmp_path, "b-first")
+    cut_off(tmp_path, "a-second")
+    fit(tmp_path, "--resume")
+    assert last(tmp_path / "tiny/a-second")["epoch"] == 1
+    assert last(tmp_path / "tiny/b-first")["epoch"] == 0
+    fit(tmp_path, "--resume", "b-first")
+    assert last(tmp_path / "tiny/b-first")["epoch"] == 1
+    assert len(list((tmp_path / "tiny").iterdir())) == 2, "resuming opens no new folder"
+
+
+def test_a_finished_run_has_nothing_left_to_do(place: Path) -> None:
+    before = last(place / "tiny/whole")
+    fit(place, "--resume", "whole")
+    assert differences(before["state_dict"], last(place / "tiny/whole")["state_dict"]) == []
+
+
+def test_more_epochs_can_be_asked_for(tmp_path: Path) -> None:
+    fit(tmp_path, "--run_id", "longer")
+    fit(tmp_path, "--resume", "longer", "--trainer.max_epochs", 3)
+    assert last(tmp_path / "tiny/longer")["epoch"] == 2
+    assert int(last(tmp_path / "tiny/longer")["state_dict"]["batches_seen"]) == 6
+
+
+def test_nothing_is_lost_between_two_validations(tmp_path: Path) -> None:
+    """Shipped experiments validate every 20th epoch: `last.ckpt` must not wait for that."""
+    sparse = ("--trainer.max_epochs", 3, "--trainer.check_val_every_n_epoch", 3)
+    fit(tmp_path, "--run_id", "whole", *sparse)
+    run = cut_off(tmp_path, "cut", *sparse, epoch=2)
+    assert last(run)["epoch"] == 1
+    fit(tmp_path, "--resume", "cut", *sparse)
+    whole, cut = last(tmp_path / "tiny/whole"), last(run)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+        assert differences(whole[part], cut[part], part) == []
+
+
+def test_an_interruption_within_an_epoch_repeats_that_epoch(tmp_path: Path, place: Path) -> None:
+    run = cut_off(tmp_path, "cut", epoch=1, batch=1)
+    assert last(run)["epoch"] == 0
+    fit(tmp_path, "--resume")
+    assert differences(last(place / "tiny/whole")["state_dict"], last(run)["state_dict"]) == []
+
+
+def test_last_is_of_the_last_epoch_also_when_nothing_improved(tmp_path: Path) -> None:
+    fit(tmp_path, "--run_id", "worse", "--trainer.callbacks+=interruptions.Setback")
+    run = tmp_path / "tiny/worse"
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert (best["epoch"], last(run)["epoch"]) == (0, 1)
+
+
+def test_a_run_limited_by_steps_leaves_a_checkpoint(tmp_path: Path) -> None:
+    fit(tmp_path, "--run_id", "short", "--trainer.max_epochs", 10, "--trainer.max_steps", 3)
+    assert int(last(tmp_path / "tiny/short")["state_dict"]["batches_seen"]) in (2, 3)
+
+
+def test_the_dashboard_continues_under_the_same_name(tmp_path: Path) -> None:
+    words = ("--wandb.mode", "offline")
+    run = cut_off(tmp_path, "named", *words)
+    fit(tmp_path, "--resume", "named", *words)
+    folders = sorted((run / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2
+    for folder in folders:
+        assert [path.name for path in folder.glob("*.wandb")] == ["run-tiny-named.wandb"]
