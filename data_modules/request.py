@@ -1,13 +1,13 @@
 """What ``predict`` is asked for: how many volumes of each class, and from which seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 import torch
 from jaxtyping import Int
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from data_modules.errors import InputError
 
@@ -42,9 +42,6 @@ class SamplingRequest(LightningDataModule):
         batch_size: Volumes sampled at a time.
     """
 
-    # the last rank of many may have nothing to sample
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(self, counts: dict[str, int], seed: int = 0, batch_size: int = 4) -> None:
         super().__init__()
         for name, count in counts.items():
@@ -60,6 +57,7 @@ class SamplingRequest(LightningDataModule):
             raise InputError(f"--data.seed is {seed}; expected 0 to {_LARGEST_SEED - 1}.")
         self.counts, self.seed, self.batch_size = counts, seed, batch_size
         self.left_out: set[str] = set()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # with more ranks than volumes
 
     def wanted(self, class_names: tuple[str, ...]) -> list[Wanted]:
         """All volumes of the request, classes in label order; names are `<class>/<class>_0001`, ...
@@ -90,7 +88,21 @@ class SamplingRequest(LightningDataModule):
         assert self.trainer is not None
         class_names: tuple[str, ...] = self.trainer.lightning_module.class_names
         left = [item for item in self.wanted(class_names) if item["name"] not in self.left_out]
-        return DataLoader(left, batch_size=self.batch_size, collate_fn=_collate)  # type: ignore[arg-type]
+        share = _Share(left, num_replicas=self.trainer.world_size, rank=self.trainer.global_rank)  # type: ignore[arg-type]
+        return DataLoader(left, batch_size=self.batch_size, sampler=share, collate_fn=_collate)  # type: ignore[arg-type]
+
+
+class _Share(DistributedSampler[int]):
+    """One rank's share of a list, nothing twice; empty where there are more ranks than volumes."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices())
+
+    def __len__(self) -> int:
+        return len(self._indices())
+
+    def _indices(self) -> range:
+        return range(self.rank, len(self.dataset), self.num_replicas)  # type: ignore[arg-type]
 
 
 def _collate(items: list[Wanted]) -> RequestBatch:

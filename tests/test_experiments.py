@@ -1,8 +1,8 @@
-"""Every shipped YAML goes through the real command line and trains, shrunk by one overlay."""
+"""Every shipped YAML goes through the real command line, shrunk by one overlay: it trains, or it samples."""
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from front import HELPERS, ROOT, only_run, read_yaml, tumorgen
 from tiny import merged
 
 EXPERIMENTS = ROOT / "experiments"
-SHRINK_VQGAN = HELPERS / "shrink_vqgan.yaml"
+SHRINK_VQGAN, SHRINK_TRANSFORMER = HELPERS / "shrink_vqgan.yaml", HELPERS / "shrink_transformer.yaml"
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """One way to start a shipped experiment.
+    """One way to train a shipped experiment.
 
     Attributes:
         configs: YAMLs under experiments/, in the order of the command line; the last one is what the case is about.
@@ -26,26 +26,40 @@ class Shipped:
     """
 
     configs: tuple[str, ...]
-    shrink: Path = SHRINK_VQGAN
-    words: tuple[str, ...] = field(default=())
+    shrink: Path
+    words: tuple[str, ...] = ()
     logged: str = "train/total"
 
 
-TABLE = [
-    Shipped(("vqgan.yaml",)),
-    Shipped(("vqgan.yaml", "demo/vqgan.yaml")),
-    Shipped(("vqgan.yaml", "overlays/fsq.yaml")),
-    Shipped(("vqgan.yaml", "overlays/fp32.yaml")),
-    Shipped(("vqgan.yaml", "overlays/memory.yaml")),
-    # 16-mixed needs a GPU
-    Shipped(("vqgan.yaml", "overlays/paper.yaml"), words=("--trainer.precision", "bf16-mixed")),
+def stage1(*overlays: str, words: tuple[str, ...] = ()) -> Shipped:
+    return Shipped(("vqgan.yaml", *overlays), SHRINK_VQGAN, words)
+
+
+def stage2(*overlays: str) -> Shipped:
+    return Shipped(("transformer.yaml", *overlays), SHRINK_TRANSFORMER, logged="val/cross_entropy_corrupted")
+
+
+TRAINED = [
+    stage1(),
+    stage1("demo/vqgan.yaml"),
+    stage1("overlays/fsq.yaml"),
+    stage1("overlays/fp32.yaml"),
+    stage1("overlays/memory.yaml"),
+    stage1("overlays/paper.yaml", words=("--trainer.precision", "bf16-mixed")),  # 16-mixed needs a GPU
+    stage2(),
+    stage2("demo/transformer.yaml"),
+    stage2("overlays/bidirectional.yaml"),
+    stage2("overlays/masking_top_k_0.yaml"),
+    stage2("overlays/masking_top_k_25.yaml"),
+    stage2("overlays/masking_top_k_50.yaml"),
+    stage2("overlays/paper_transformer.yaml"),
 ]
-each = pytest.mark.parametrize("shipped", TABLE, ids=lambda shipped: "+".join(shipped.configs))
+SAMPLED = [("sample.yaml",), ("sample.yaml", "overlays/bf16_sampling.yaml")]
+each = pytest.mark.parametrize("shipped", TRAINED, ids=lambda shipped: "+".join(shipped.configs))
 
 
-def words_of(shipped: Shipped, *, shrunk: bool) -> list[object]:
-    configs = [EXPERIMENTS / name for name in shipped.configs] + ([shipped.shrink] if shrunk else [])
-    return ["fit", *[word for path in configs for word in ("--config", path)]]
+def config_words(paths: list[Path]) -> list[object]:
+    return [word for path in paths for word in ("--config", path)]
 
 
 def leaves(section: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
@@ -64,48 +78,85 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def train(shipped: Shipped, cohort: Path, cache: Path, runs: Path, *words: object) -> Path:
+    """Trains a shrunk experiment; returns the run's folder."""
+    place = ["--data.root", cohort, "--data.cache_dir", cache, "--runs_dir", runs, "--wandb.mode", "disabled"]
+    paths = [*(EXPERIMENTS / name for name in shipped.configs), shipped.shrink]
+    assert tumorgen("fit", *config_words(paths), *place, *shipped.words, *words) == 0
+    (experiment,) = runs.iterdir()
+    return only_run(experiment.name, runs)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a shrunk stage 1."""
+    return train(stage1(), tiny_cohort, cache, tmp_path_factory.mktemp("stage1")) / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def generator(tokenizer: Path, tiny_cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a shrunk stage 2."""
+    runs = tmp_path_factory.mktemp("stage2")
+    run = train(stage2(), tiny_cohort, cache, runs, "--model.tokenizer", tokenizer)
+    return run / "checkpoints" / "last.ckpt"
+
+
 def test_every_shipped_yaml_is_tested() -> None:
     names = {path.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob("*.yaml")}
-    assert {name for shipped in TABLE for name in shipped.configs} == names
+    assert {name for configs in [*(shipped.configs for shipped in TRAINED), *SAMPLED] for name in configs} == names
 
 
 @each
-def test_it_trains(shipped: Shipped, tiny_cohort: Path, cache: Path, tmp_path: Path) -> None:
-    place = ["--data.root", tiny_cohort, "--data.cache_dir", cache, "--runs_dir", tmp_path, "--wandb.mode", "disabled"]
-    assert tumorgen(*words_of(shipped, shrunk=True), *place, *shipped.words) == 0
-    (experiment,) = tmp_path.iterdir()
-    run = only_run(experiment.name, tmp_path)
+def test_it_trains(
+    shipped: Shipped, tiny_cohort: Path, cache: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    words: list[object] = []
+    if shipped.shrink == SHRINK_TRANSFORMER:
+        words = ["--model.tokenizer", request.getfixturevalue("tokenizer")]
+    run = train(shipped, tiny_cohort, cache, tmp_path, *words)
     with open(run / "csv" / "metrics.csv", newline="") as stream:
         assert any(row[shipped.logged] for row in csv.DictReader(stream))
     assert (run / "checkpoints" / "last.ckpt").is_file()
-    written = read_yaml(run / "config.yaml")
-    found = dict(leaves(written))
-    shrink, about = read_yaml(shipped.shrink), read_yaml(EXPERIMENTS / shipped.configs[-1])
-    overridden = set(dict(leaves(shrink))) | {word.removeprefix("--") for word in shipped.words[::2]}
-    checked = 0
-    for key, value in leaves(about):
-        if key in overridden or any(key.startswith(f"{other}.") for other in overridden) or key == "trainer.callbacks":
-            continue
-        assert found[key] == value, key
-        checked += 1
-    assert checked, "the overlay of the test hides what this case is about"
+    found = dict(leaves(read_yaml(run / "config.yaml")))
+    overridden = set(dict(leaves(read_yaml(shipped.shrink)))) | {word.removeprefix("--") for word in shipped.words[::2]}
+    about = {
+        key: value
+        for key, value in leaves(read_yaml(EXPERIMENTS / shipped.configs[-1]))
+        if key != "trainer.callbacks" and not any(key == other or key.startswith(f"{other}.") for other in overridden)
+    }
+    assert about, "the overlay of the test hides what this case is about"
+    assert {key: found[key] for key in about} == about
 
 
 @each
 def test_it_parses_at_full_size(
-    shipped: Shipped, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    shipped: Shipped,
+    tiny_cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    words = ["--data.root", tiny_cohort, "--print_config"]
+    if shipped.shrink == SHRINK_TRANSFORMER:
+        words += ["--model.tokenizer", "some.ckpt"]
     with pytest.raises(SystemExit) as leaving:
-        tumorgen(*words_of(shipped, shrunk=False), "--data.root", tiny_cohort, "--print_config")
+        tumorgen("fit", *config_words([EXPERIMENTS / name for name in shipped.configs]), *words)
     assert leaving.value.code in (0, None)
-    printed = tmp_path / "printed.yaml"
-    printed.write_text(capsys.readouterr().out)
-    whole = {}
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    whole: dict[str, Any] = {}
     for name in shipped.configs:
         whole = merged(whole, read_yaml(EXPERIMENTS / name))
-    found = dict(leaves(read_yaml(printed)))
-    for key, value in leaves(whole):
-        if key != "trainer.callbacks":
-            assert found[key] == value, key
-    assert {path.name for path in tmp_path.iterdir()} == {"printed.yaml"}
+    found = dict(leaves(read_yaml(tmp_path / "printed.yaml")))
+    about = {key: value for key, value in leaves(whole) if key != "trainer.callbacks"}
+    assert {key: found[key] for key in about} == about
+    assert [path.name for path in tmp_path.iterdir()] == ["printed.yaml"]
+
+
+@pytest.mark.parametrize("configs", SAMPLED, ids="+".join)
+def test_it_samples(configs: tuple[str, ...], generator: Path, tmp_path: Path) -> None:
+    words = ["--ckpt_path", generator, "--data.counts", "{LGG: 1, HGG: 2}", "--output.folder", tmp_path / "samples"]
+    place = ["--runs_dir", tmp_path / "runs", "--wandb.mode", "disabled", "--trainer.accelerator", "cpu"]
+    assert tumorgen("predict", *config_words([EXPERIMENTS / name for name in configs]), *words, *place) == 0
+    assert len(list(tmp_path.glob("samples/LGG/*.nii.gz"))) == 1
+    assert len(list(tmp_path.glob("samples/HGG/*.nii.gz"))) == 2

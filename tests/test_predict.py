@@ -17,7 +17,6 @@ from front import ROOT, tumorgen
 from stage2 import AUTOREGRESSIVE, PARALLEL, bidirectional, fit, tokenizer, transformer
 
 import tumorgen as package
-from data_modules.errors import InputError
 from data_modules.files import sha256
 from tumorgen.checkpoints import read_checkpoint
 from tumorgen.generator import load_generator
@@ -227,16 +226,6 @@ def test_a_checkpoint_samples_alone(tmp_path: Path) -> None:
     assert len(digests(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("checkpoint", [transformer, bidirectional])
-def test_a_volume_does_not_depend_on_its_batch(checkpoint: Any) -> None:
-    generator = load_generator(checkpoint())
-    names, seeds = ["LGG", "HGG"] * 4, list(range(8))
-    together = generator.sample_classes(names, seeds)
-    for size in (1, 3):
-        parts = [generator.sample_classes(names[i : i + size], seeds[i : i + size]) for i in range(0, len(seeds), size)]
-        assert torch.equal(torch.cat(parts), together), f"batches of {size}"
-
-
 def test_no_two_volumes_of_a_class_are_equal(tmp_path: Path) -> None:
     assert predict(tmp_path, transformer(), "--data.batch_size", 32, counts="{LGG: 32, HGG: 32}") == 0
     assert len(set(digests(tmp_path).values())) == 64
@@ -259,48 +248,6 @@ def test_bfloat16_weights_by_overlay(tmp_path: Path) -> None:
     assert rounded.sample_classes(["LGG"], [0]).dtype == torch.float32
     # the checkpoint is not touched by any of it
     assert read_checkpoint(transformer())["state_dict"]["network.head.weight"].dtype == torch.float32
-
-
-# ---------------------------------------------------------------------- Python
-
-
-def test_ten_lines_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(transformer(), "transformer.ckpt")
-    lines = """
-    from pathlib import Path
-    import tumorgen
-    from tumorgen.reports.sheets import gallery, save
-
-    generator = tumorgen.load_generator("transformer.ckpt")
-    volumes = generator.sample_classes(["LGG", "HGG"], seeds=[0, 1])  # (2, 1, D, H, W) in [-1, 1]
-    rows = [(name, [volume[0].numpy()]) for name, volume in zip(generator.class_names, volumes)]
-    save(gallery(rows), Path("samples.png"))
-    """
-    exec("\n".join(line.strip() for line in lines.splitlines()))
-    assert (tmp_path / "samples.png").stat().st_size > 1000
-
-
-def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such checkpoint"):
-        package.load_generator(tmp_path / "nix.ckpt")
-    with pytest.raises(InputError, match=r"holds a tumorgen.vqgan.module.VQGAN, expected a .*Generator"):
-        package.load_generator(tokenizer())
-    with pytest.raises(InputError, match=r"network: no option of sampling; MaskedTransformer has sampler, bfloat16_s"):
-        package.load_generator(transformer(), network=3)
-    generator = package.load_generator(transformer())
-    with pytest.raises(InputError, match="does not know the class GBM"):
-        generator.sample_classes(["GBM"], [0])
-    with pytest.raises(InputError, match="2 labels and 1 seeds"):
-        generator.sample_classes(["LGG", "HGG"], [0])
-
-
-def test_a_sampler_is_chosen_in_python(tmp_path: Path) -> None:
-    sampler = {"class_path": AUTOREGRESSIVE, "init_args": {"top_k": 1}}
-    greedy = package.load_generator(transformer(), sampler=sampler)
-    assert not greedy.training
-    first, second = greedy.sample_classes(["LGG", "LGG"], [0, 1])
-    assert torch.equal(first, second), "the most likely code leaves nothing to chance"
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ class ContinuedCSVLogger(CSVLogger):
     Steps between the last checkpoint and an interruption were taken twice, and stand in the file twice.
     """
 
+    _experiment: ExperimentWriter | None
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:

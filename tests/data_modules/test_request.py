@@ -8,6 +8,16 @@ from data_modules.request import SamplingRequest
 CLASSES = ("LGG", "HGG")
 
 
+class Trainer:
+    """What a request asks its trainer."""
+
+    class lightning_module:  # noqa: N801
+        class_names = CLASSES
+
+    def __init__(self, world_size: int = 1, global_rank: int = 0) -> None:
+        self.world_size, self.global_rank = world_size, global_rank
+
+
 def test_every_volume_has_a_name_and_a_seed_of_its_own() -> None:
     wanted = SamplingRequest({"LGG": 3, "HGG": 2}, seed=100).wanted(CLASSES)
     assert [(item["name"], item["label"], item["seed"]) for item in wanted] == [
@@ -34,15 +44,24 @@ def test_batches_hold_what_has_not_been_written() -> None:
     request = SamplingRequest({"LGG": 3, "HGG": 2}, batch_size=2)
     request.leave_out(["LGG/LGG_0002"])
 
-    class Trainer:
-        class lightning_module:  # noqa: N801
-            class_names = CLASSES
-
     request.trainer = Trainer()
     batches = list(request.predict_dataloader())
     assert [batch["name"] for batch in batches] == [["LGG/LGG_0001", "LGG/LGG_0003"], ["HGG/HGG_0001", "HGG/HGG_0002"]]
     assert [batch["label"].tolist() for batch in batches] == [[0, 0], [1, 1]]
     assert [batch["seed"] for batch in batches] == [[0, 4], [1, 3]]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_ranks_share_the_volumes_and_sample_none_twice(ranks: int) -> None:
+    names = []
+    for rank in range(ranks):
+        request = SamplingRequest({"LGG": 3, "HGG": 2}, batch_size=2)
+        request.trainer = Trainer(ranks, rank)
+        loader = request.predict_dataloader()
+        found = [name for batch in loader for name in batch["name"]]
+        assert len(loader) == (len(found) + 1) // 2
+        names += found
+    assert sorted(names) == sorted(item["name"] for item in request.wanted(CLASSES))
 
 
 @pytest.mark.parametrize(

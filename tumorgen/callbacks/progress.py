@@ -30,11 +30,8 @@ class TimeLeft(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Prints a line when it is time for one."""
-        now, done, total = (
-            time.monotonic(),
-            self._done(trainer),
-            planned_batches(trainer, max(1, len(trainer.optimizers))),
-        )
+        now, done = time.monotonic(), self._done(trainer)
+        total = planned_batches(trainer, getattr(pl_module, "steps_per_batch", 1 / trainer.accumulate_grad_batches))
         if not trainer.is_global_zero or (now - self._printed < self.every and done != total):
             return
         self._printed = now

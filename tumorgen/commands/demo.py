@@ -29,7 +29,9 @@ def run(argv: Sequence[str]) -> int:
     parser = ArgumentParser(prog="tumorgen demo", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of everything that is made")
     parser.add_argument("--size", type=str, default="demo", help="demo (minutes) or showcase (more than an hour)")
-    parser.add_argument("--check", action="store_true", help="only hold the figures of a finished one against the limits")
+    parser.add_argument(
+        "--check", action="store_true", help="only hold the figures of a finished one against the limits"
+    )
     options = parser.parse_args(list(argv))
     from tumorgen.demo.folders import DemoFolder
     from tumorgen.demo.plans import PLANS
@@ -113,7 +115,9 @@ def _check(folder: "DemoFolder", plan: "Plan") -> int:
     for column in ("figure", "found", "wanted", ""):
         table.add_column(column)
     for finding in findings:
-        limit = f"{finding.least:g} to {finding.most:g}" if finding.most < float("inf") else f"at least {finding.least:g}"
+        limit = (
+            f"{finding.least:g} to {finding.most:g}" if finding.most < float("inf") else f"at least {finding.least:g}"
+        )
         table.add_row(finding.name, f"{finding.value:.3f}", limit, "reached" if finding.reached else "NOT REACHED")
     Console().print(table)
     return 0 if all(finding.reached for finding in findings) else 1

@@ -153,5 +153,6 @@ def equal_pairs(volumes: Volume, labels: Labels) -> int:
     """Pairs of voxel-wise equal volumes within a class."""
     flat = volumes.flatten(1)
     return sum(
-        bool(labels[i] == labels[j]) and bool(torch.equal(flat[i], flat[j])) for i, j in combinations(range(len(flat)), 2)
+        bool(labels[i] == labels[j]) and bool(torch.equal(flat[i], flat[j]))
+        for i, j in combinations(range(len(flat)), 2)
     )

@@ -18,7 +18,9 @@ def draw_reconstructions(folder: DemoFolder, cases_per_class: int = 2) -> None:
         encoding = model.encode(volumes[chosen])
         rebuilt = model.decode(encoding.codes)
     rows = [
-        Reconstructed(model.class_names[int(labels[index])], volumes[index, 0].numpy(), after[0].numpy(), scores[0].numpy())
+        Reconstructed(
+            model.class_names[int(labels[index])], volumes[index, 0].numpy(), after[0].numpy(), scores[0].numpy()
+        )
         for index, after, scores in zip(chosen.tolist(), rebuilt, encoding.scores, strict=True)
     ]
     save(reconstruction_sheet(rows), folder.reconstructions)

@@ -58,7 +58,12 @@ def plausible_share(
     A cohort held against itself has a share of about 0.9 per figure and less for all.
     """
     names = list(figures)
-    ours, theirs = (np.array([[getattr(shape, name) for name in names] for shape in part]) for part in (generated, real))
+    ours, theirs = (
+        np.array([[getattr(shape, name) for name in names] for shape in part]) for part in (generated, real)
+    )
     low, high = np.percentile(theirs, percentiles, axis=0)
     inside = (ours >= low) & (ours <= high)
-    return {**{name: float(inside[:, i].mean()) for i, name in enumerate(names)}, "all": float(inside.all(axis=1).mean())}
+    return {
+        **{name: float(inside[:, i].mean()) for i, name in enumerate(names)},
+        "all": float(inside.all(axis=1).mean()),
+    }

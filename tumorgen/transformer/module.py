@@ -1,6 +1,6 @@
 """Stage 2 as a LightningModule: a masked transformer learns the tokens of a frozen VQGAN (poster; published recipe)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -14,7 +14,7 @@ from data_modules.errors import InputError
 from tumorgen import __version__
 from tumorgen.generator import Generator
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory, TransformerAdamW
-from tumorgen.provenance import new_salt, patient_hashes
+from tumorgen.provenance import joined, trained_on
 from tumorgen.training import planned_batches
 from tumorgen.transformer.decoding import CachedAutoregressive, Sampler
 from tumorgen.transformer.figures import TokenFigures
@@ -118,9 +118,8 @@ class MaskedTransformer(Generator):
         if self.compile_network:
             self.network.compile()
         earlier = self._tokenizer_section.get("provenance") or {"training_patients_unknown": True}
-        salt = self.provenance.get("salt") or earlier.get("salt") or new_salt()
-        own = patient_hashes(getattr(self.trainer.datamodule, "training_patients", []), salt)
-        self.provenance = _joined({"salt": salt, "training_patients": own}, earlier, self.provenance)
+        patients = getattr(self.trainer.datamodule, "training_patients", [])
+        self.provenance = trained_on(patients, self.provenance, earlier)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the original tokens, given the class and the corrupted ones."""
@@ -211,21 +210,7 @@ class MaskedTransformer(Generator):
         """Takes over the tokenizer's description, the salt and the patients; a run that goes on may have added some."""
         self._tokenizer_section = checkpoint["tokenizer"]
         stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
-        self.provenance = _joined(stored, self.provenance)
-
-
-def _joined(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
-    """One provenance of several: the patients of those with the first one's salt, and whether some are unknown."""
-    patients = set(first.get("training_patients", []))
-    unknown = bool(first.get("training_patients_unknown", False))
-    for other in others:
-        if other and other.get("salt") == first.get("salt"):
-            patients |= set(other.get("training_patients", []))
-        elif other:
-            unknown = True
-        unknown |= bool(other.get("training_patients_unknown", False))
-    joined = {**first, "training_patients": sorted(patients)}
-    return joined | {"training_patients_unknown": True} if unknown else joined
+        self.provenance = joined(stored, self.provenance) if self.provenance else stored
 
 
 def _plain(value: Any) -> Any:

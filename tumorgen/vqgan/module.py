@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +18,7 @@ from tumorgen import __version__
 from tumorgen.compute import Compute
 from tumorgen.metrics.codebook import CodebookUsage
 from tumorgen.nn.optimizers import CosineSchedule, GANAdam, OptimizerFactory, ScheduleFactory
-from tumorgen.provenance import new_salt, patient_hashes
+from tumorgen.provenance import trained_on
 from tumorgen.training import planned_batches
 from tumorgen.types import Codes, Labels, Latent, Scalar, ScoreMap, Volume
 from tumorgen.vqgan.autoencoder import Decoder, Encoder
@@ -130,8 +131,6 @@ class VQGAN(L.LightningModule):
         self.training_codes = CodebookUsage(self.quantizer.num_codes, self.class_names)
         self.held_out = TokenizerFigures(self.quantizer.num_codes, self.class_names)
 
-    # ------------------------------------------------------------------ what later stages and commands call
-
     def encode(self, volume: Volume) -> Encoding:
         """Turns volumes in [-1, 1] into codes and importance scores, without the classifier."""
         z = self._features(volume)
@@ -146,8 +145,6 @@ class VQGAN(L.LightningModule):
         """Reconstructs volumes in [-1, 1]."""
         return self.decoder(self.post_quantizer(self.quantizer(self._features(volume)).latent))
 
-    # ------------------------------------------------------------------ training
-
     def setup(self, stage: str) -> None:
         """Loads the perceptual weights and notes the training patients before the first step."""
         if stage != "fit":
@@ -157,9 +154,9 @@ class VQGAN(L.LightningModule):
         if self.compute.compile:
             for network in (self.encoder, self.decoder, self.discriminator):
                 network.compile()
-        salt = self.provenance.get("salt") or new_salt()
-        patients = getattr(self.trainer.datamodule, "training_patients", [])
-        self.provenance = {"salt": salt, "training_patients": patient_hashes(patients, salt)}
+        # the discriminator's schedule runs from the first batch, its optimizer later
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        self.provenance = trained_on(getattr(self.trainer.datamodule, "training_patients", []), self.provenance)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both sides on a batch of real volumes."""
@@ -246,8 +243,6 @@ class VQGAN(L.LightningModule):
             {"scheduler": self.schedule(o, steps), "name": f"learning_rate/{side}"} for side, o in sides
         ]
 
-    # ------------------------------------------------------------------ held-out figures
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the held-out figures."""
         x = self._layout(batch["volume"])
@@ -286,8 +281,6 @@ class VQGAN(L.LightningModule):
         figures["train/importance_accuracy"] = (logits.argmax(1) == labels).float().mean()
         self.log_dict(figures)
         self.log("train/total", total.detach(), prog_bar=True)
-
-    # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what cannot be read off the weights: version, training patients as salted hashes."""
