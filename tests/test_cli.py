@@ -6,7 +6,8 @@ import pytest
 import torch
 from front import ROOT, TINY_VQGAN, only_run, read_yaml, tumorgen
 
-from tumorgen.checkpoints import load_module
+from data_modules.errors import InputError
+from tumorgen.checkpoints import build, load_module
 from tumorgen.vqgan.module import VQGAN
 
 
@@ -143,6 +144,11 @@ def test_predict_needs_a_generator(finished: Path, tmp_path: Path, capsys: pytes
         capsys, "predict", *words, "--ckpt_path", finished / "checkpoints/last.ckpt", "--wandb.mode", "disabled"
     )
     assert "samples nothing" in line
+
+
+def test_python_users_get_the_message_itself() -> None:
+    with pytest.raises(InputError, match=r"model\.discriminator_start is 2"):
+        build("tumorgen.vqgan.module.VQGAN", {"discriminator_start": 2.0}, VQGAN)
 
 
 def test_init_copies_every_experiment_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

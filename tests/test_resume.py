@@ -95,21 +95,6 @@ def test_the_log_goes_on_in_the_same_file(place: Path) -> None:
         assert len(values[0]) >= 2
 
 
-def test_provenance_is_kept(place: Path) -> None:
-    """The salt is drawn once per run: another one would make the patients of the two halves incomparable."""
-    cut, whole = last(place / "tiny/cut")["tumorgen"], last(place / "tiny/whole")["tumorgen"]
-    assert cut["salt"] != whole["salt"]
-    assert len(cut["training_patients"]) == 8
-
-
-def test_the_salt_survives(tmp_path: Path) -> None:
-    run = cut_off(tmp_path, "one")
-    before = last(run)["tumorgen"]
-    fit(tmp_path, "--resume")
-    assert last(run)["tumorgen"] == before
-    assert last(run)["epoch"] == 1
-
-
 def test_configurations_are_kept(place: Path) -> None:
     folder = place / "tiny/cut"
     assert {path.name for path in folder.glob("config*.yaml")} == {"config.yaml", "config.1.yaml"}
@@ -126,8 +111,6 @@ def test_newest_is_the_run_that_was_worked_on_last(tmp_path: Path) -> None:
     fit(tmp_path, "--resume")
     assert last(tmp_path / "tiny/a-second")["epoch"] == 1
     assert last(tmp_path / "tiny/b-first")["epoch"] == 0
-    fit(tmp_path, "--resume", "b-first")
-    assert last(tmp_path / "tiny/b-first")["epoch"] == 1
     assert len(list((tmp_path / "tiny").iterdir())) == 2, "resuming opens no new folder"
 
 
@@ -158,9 +141,12 @@ def test_nothing_is_lost_between_two_validations(tmp_path: Path) -> None:
 
 def test_an_interruption_within_an_epoch_repeats_that_epoch(tmp_path: Path, place: Path) -> None:
     run = cut_off(tmp_path, "cut", epoch=1, batch=1)
-    assert last(run)["epoch"] == 0
+    before = last(run)
+    assert before["epoch"] == 0
     fit(tmp_path, "--resume")
     assert differences(last(place / "tiny/whole")["state_dict"], last(run)["state_dict"]) == []
+    assert last(run)["tumorgen"] == before["tumorgen"], "the salt of the patients' hashes is drawn once per run"
+    assert len(before["tumorgen"]["training_patients"]) == 8
 
 
 def test_last_is_of_the_last_epoch_also_when_nothing_improved(tmp_path: Path) -> None:

@@ -58,8 +58,17 @@ def build(class_path: str, arguments: Mapping[str, Any], base: type[Module] = Li
         class_path: For example `tumorgen.vqgan.VQGAN`.
         arguments: Constructor arguments, plain data.
         base: Class that the module has to be.
+
+    Raises:
+        InputError: The constructor refuses its arguments.
     """
-    return cast(Module, instantiate_module(base, {"_class_path": class_path, **arguments}))
+    try:
+        return cast(Module, instantiate_module(base, {"_class_path": class_path, **arguments}))
+    except Exception as error:
+        refused = input_error_behind(error)
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def load_module(path: Path | str, base: type[Module], **replaced: Any) -> Module:
@@ -114,6 +123,13 @@ def check_class(path: Path | str, checkpoint: Mapping[str, Any], base: type[Ligh
             f"{path}: holds a {class_path}, expected a {base.__module__}.{base.__qualname__}; give the checkpoint of the "
             "right run, or the experiment that belongs to this one."
         )
+
+
+def input_error_behind(error: BaseException | None) -> InputError | None:
+    """The `InputError` that jsonargparse wrapped into errors of its own, if there is one."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def find_class(class_path: str) -> type[LightningModule]:

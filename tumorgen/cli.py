@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -63,6 +64,10 @@ class SaveConfig(SaveConfigCallback):
             path.replace(path.with_name(f"config.{earlier}.yaml"))
         with atomic_path(path) as temporary:
             self.parser.save(config, temporary, skip_none=False, overwrite=True, multifile=False)
+        # Lightning itself sends the model's arguments only
+        complete = yaml.safe_load(path.read_text())
+        for logger in trainer.loggers:
+            logger.log_hyperparams(complete)
 
 
 class TumorgenCLI(LightningCLI):
@@ -228,20 +233,22 @@ class TumorgenCLI(LightningCLI):
             config["output"].checkpoint = Path(self.config.predict.ckpt_path)
             trainer["callbacks"].append(config["output"])
         if self.config.subcommand == "fit" and trainer["enable_checkpointing"] is not False:
-            trainer["callbacks"].append(self._checkpoints())
+            trainer["callbacks"] += self._checkpoints()
         if trainer["strategy"] == "ddp":
             trainer["strategy"] = getattr(self.model, "ddp_strategy", "ddp")
         return super().instantiate_trainer(**kwargs)
 
-    def _checkpoints(self) -> ModelCheckpoint:
-        """`last.ckpt` to continue from, and `best.ckpt` by the figure that the model names."""
-        return ModelCheckpoint(
-            dirpath=self.run.checkpoints,
-            filename="best",
-            monitor=getattr(self.model, "monitor", None),
-            save_last=True,
-            enable_version_counter=False,
-        )
+    def _checkpoints(self) -> list[ModelCheckpoint]:
+        """`last.ckpt` after every epoch, to continue from, and `best.ckpt` by the figure that the model names.
+
+        Two callbacks: with `save_last`, Lightning 2.6 writes `last.ckpt` only when the figure has improved, and only after
+        validation.
+        """
+        folder, monitor = self.run.checkpoints, getattr(self.model, "monitor", None)
+        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        if monitor is None:
+            return [last]
+        return [ModelCheckpoint(folder, "best", monitor=monitor, enable_version_counter=False), last]
 
 
 def main(args: Sequence[str]) -> TumorgenCLI:

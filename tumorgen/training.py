@@ -5,12 +5,13 @@ import lightning as L
 from data_modules.errors import InputError
 
 
-def planned_batches(trainer: L.Trainer, optimizers: int) -> int:
+def planned_batches(trainer: L.Trainer, optimizers: float) -> int:
     """Training batches of the whole run, at least 1.
 
     Args:
         trainer: Inside `fit`.
-        optimizers: Optimizer steps per batch; under manual optimisation `trainer.max_steps` counts each of them.
+        optimizers: Optimizer steps per batch, averaged over the run; under manual optimisation `trainer.max_steps` counts
+            those of every optimizer.
 
     Raises:
         InputError: Neither `max_epochs` nor `max_steps` limits the run.
@@ -21,7 +22,7 @@ def planned_batches(trainer: L.Trainer, optimizers: int) -> int:
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         limits.append(int(trainer.num_training_batches) * trainer.max_epochs)
     if trainer.max_steps >= 0:
-        limits.append(trainer.max_steps // optimizers)
+        limits.append(round(trainer.max_steps / optimizers))
     if not limits:
         raise InputError("trainer.max_epochs: schedules need an end; set trainer.max_epochs or trainer.max_steps.")
     return max(1, min(limits))

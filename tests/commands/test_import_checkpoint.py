@@ -32,7 +32,7 @@ from tumorgen.vqgan.module import VQGAN
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "published_checkpoint_keys.json"
 # 32^3 voxels, 2^3 tokens, and more positions than tokens, as in a published file with 1024 codes
-SMALL = Sizes((8, 8, 16, 16, 24), width=8, codes=12, hidden=32, grid=2, layers=2, embedding=16, positions=12)
+SMALL = Sizes((8, 8, 16, 16, 24), width=8, codes=12, hidden=64, grid=2, layers=2, embedding=16, positions=12)
 HEADS = 4
 
 close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-9)

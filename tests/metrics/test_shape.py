@@ -45,6 +45,8 @@ def test_nothing_has_no_shape() -> None:
 
 def test_share_inside_the_percentiles() -> None:
     real = [Shape(float(v), float(v), float(v), 1) for v in range(101)]
-    assert plausible_share(real, real) == pytest.approx({"volume": 91 / 101, "extent": 91 / 101, "compactness": 91 / 101, "all": 91 / 101})
+    assert plausible_share(real, real) == pytest.approx(
+        {"volume": 91 / 101, "extent": 91 / 101, "compactness": 91 / 101, "all": 91 / 101}
+    )
     half = [Shape(50.0, 50.0, 50.0, 1), Shape(50.0, 200.0, 50.0, 1)]
     assert plausible_share(half, real) == {"volume": 1.0, "extent": 0.5, "compactness": 1.0, "all": 0.5}

@@ -158,7 +158,8 @@ class MaskedTransformer(Generator):
         """One optimizer, its learning rate changing step by step."""
         # torch's optimizers take groups wherever they take parameters
         optimizer = self.optimizer(cast(Iterable[Tensor], self.network.parameter_groups()))
-        steps = max(1, planned_batches(self.trainer, optimizers=1) // self.trainer.accumulate_grad_batches)
+        planned_batches(self.trainer, optimizers=1)  # refuses a run without an end
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.schedule(optimizer, steps), "interval": "step", "name": "learning_rate"},

@@ -11,6 +11,9 @@ from data_modules.errors import InputError
 from tumorgen.nn.blocks import group_norm
 from tumorgen.types import Latent, ScoreMap
 
+GROUPS = 32
+"""Groups of the classifier's normalisation; with two channels each it leaves only signs."""
+
 
 class ImportanceOutput(NamedTuple):
     """What the net returns.
@@ -44,6 +47,11 @@ class ImportanceScoreNet(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"num_classes is {num_classes}; the importance score net needs at least 2 classes.")
+        if hidden < 2 * GROUPS:
+            raise InputError(
+                f"importance.hidden is {hidden}; expected a multiple of {GROUPS}, at least {2 * GROUPS}: its GroupNorm has {GROUPS} "
+                "groups, and one channel alone is normalised to nothing. 256 or more works well."
+            )
         self.input_shape = (code_width, grid, grid, grid)
         self.score = nn.Sequential(
             nn.Conv3d(code_width, code_width, kernel_size=3, padding=1),
@@ -53,7 +61,7 @@ class ImportanceScoreNet(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Linear(code_width * grid**3, hidden),
-            group_norm(hidden, groups=32),
+            group_norm(hidden, groups=GROUPS),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
