@@ -2,9 +2,9 @@
 
 import ast
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -88,16 +88,17 @@ def test_nothing_in_the_tree_names_this_machine() -> None:
 
 
 def test_help_imports_no_torch_and_is_fast() -> None:
-    times = []
+    seconds = []
     for _ in range(5):
-        begin = time.perf_counter()
-        out = subprocess.run(
-            [sys.executable, "-m", "tumorgen", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        times.append(time.perf_counter() - begin)
+        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "tumorgen", "--help"]
+        out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # processor time: the clock on the wall also counts the tests that run beside this one
+        seconds.append(end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
     assert "fit" in out.stdout
     assert "reconstruct" in out.stdout
-    assert min(times) < 0.1, times
+    assert min(seconds) < 0.1, seconds
     probe = "import sys, tumorgen.__main__ as m; m.main(['--help']); assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, check=True)
 

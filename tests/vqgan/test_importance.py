@@ -83,7 +83,8 @@ def test_dropout_acts_in_training_only():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: small(hidden=48), "32 groups cannot divide 48"),
+        (lambda: small(hidden=80), "32 groups cannot divide 80"),
+        (lambda: small(hidden=32), "importance.hidden is 32; expected a multiple of 32, at least 64"),
         (lambda: small(num_classes=1), "at least 2 classes"),
         (lambda: small()(torch.randn(1, 8, 8, 8, 8)), r"\(8, 4, 4, 4\) and got \(8, 8, 8, 8\)"),
         (lambda: small()(torch.randn(1, 6, 4, 4, 4)), r"got \(6, 4, 4, 4\)"),

@@ -27,8 +27,8 @@ _TOKENIZER = {"shape_dice": 0.80, "codes_in_use": 0.5, "importance_auc": 0.7}
 PLANS = {
     "demo": Plan(
         name="demo",
-        hgg=80,
-        lgg=80,
+        hgg=120,
+        lgg=120,
         samples=16,
         thresholds={**_TOKENIZER, "reconstruction_auc_ratio": 0.80, "generated_auc": 0.60, "plausible_share": 0.70},
     ),

@@ -49,8 +49,8 @@ class ImportanceScoreNet(nn.Module):
             raise InputError(f"num_classes is {num_classes}; the importance score net needs at least 2 classes.")
         if hidden < 2 * GROUPS:
             raise InputError(
-                f"importance.hidden is {hidden}; expected a multiple of {GROUPS}, at least {2 * GROUPS}: its GroupNorm has {GROUPS} "
-                "groups, and one channel alone is normalised to nothing. 256 or more works well."
+                f"importance.hidden is {hidden}; expected a multiple of {GROUPS}, at least {2 * GROUPS}: its GroupNorm has "
+                f"{GROUPS} groups, and one channel alone is normalised to nothing. 256 or more works well."
             )
         self.input_shape = (code_width, grid, grid, grid)
         self.score = nn.Sequential(
