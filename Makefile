@@ -6,7 +6,7 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python -m
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env test test-slow test-real bench lint types check demo demo-check clean
+.PHONY: help env test test-slow test-real bench lint types check demo demo-check showcase showcase-check clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +39,17 @@ types: env  ## mypy, strict
 
 check: lint types test  ## what has to pass before a change lands
 
-demo: env  ## phantoms -> tokenizer -> picture sheet, from an empty folder on a CPU
+demo: env  ## phantoms -> both stages -> samples -> picture sheets and a check, on a CPU
 	$(RUN) tumorgen demo --output demo
 
 demo-check: env  ## the demo's figures again, from its outputs
 	$(RUN) tumorgen demo --output demo --check
+
+showcase: env  ## the demo with an hour of time
+	$(RUN) tumorgen demo --size showcase --output showcase
+
+showcase-check: env  ## the showcase's figures again, from its outputs
+	$(RUN) tumorgen demo --size showcase --output showcase --check
 
 clean:  ## remove the environment, caches and the demo
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache demo

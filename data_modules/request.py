@@ -44,6 +44,7 @@ class SamplingRequest(LightningDataModule):
 
     def __init__(self, counts: dict[str, int], seed: int = 0, batch_size: int = 4) -> None:
         super().__init__()
+        counts = {str(name): count for name, count in counts.items()}  # YAML reads the names of {0: 2, 1: 2} as numbers
         for name, count in counts.items():
             if count < 0:
                 raise InputError(f"--data.counts: {count} volumes of {name} cannot be sampled; expected 0 or more.")

@@ -138,6 +138,16 @@ def test_a_checkpoint_of_another_shape_names_the_tensors(
     assert "config.yaml" in line
 
 
+def test_fit_does_not_continue_what_was_not_trained_here(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+    del checkpoint["optimizer_states"]
+    torch.save(checkpoint, tmp_path / "imported.ckpt")
+    words = ["--config", TINY_VQGAN, "--ckpt_path", tmp_path / "imported.ckpt", "--runs_dir", tmp_path]
+    assert "no state of its training" in refused(capsys, "fit", *words)
+
+
 def test_predict_needs_a_generator(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", "data_modules.request.SamplingRequest", "--data.counts", "{LGG: 1}", "--runs_dir", tmp_path]
     line = refused(

@@ -42,12 +42,14 @@ def stage2(*overlays: str) -> Shipped:
 TRAINED = [
     stage1(),
     stage1("demo/vqgan.yaml"),
+    stage1("demo/vqgan.yaml", "showcase/vqgan.yaml"),
     stage1("overlays/fsq.yaml"),
     stage1("overlays/fp32.yaml"),
     stage1("overlays/memory.yaml"),
     stage1("overlays/paper.yaml", words=("--trainer.precision", "bf16-mixed")),  # 16-mixed needs a GPU
     stage2(),
     stage2("demo/transformer.yaml"),
+    stage2("demo/transformer.yaml", "showcase/transformer.yaml"),
     stage2("overlays/bidirectional.yaml"),
     stage2("overlays/masking_top_k_0.yaml"),
     stage2("overlays/masking_top_k_25.yaml"),

@@ -164,6 +164,11 @@ class TumorgenCLI(LightningCLI):
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
         check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
         if command == "fit":
+            if "optimizer_states" not in self.checkpoint:
+                raise InputError(
+                    f"--ckpt_path: {config.ckpt_path} holds a model but no state of its training (it was imported), so `fit` "
+                    "cannot continue it. It can be tested, sampled from, or serve as --model.tokenizer."
+                )
             # the tokenizer that a transformer was trained on may be gone by now; its checkpoint carries it
             for name in getattr(find_class(config.model.class_path), "self_contained", ()):
                 config.model.init_args[name] = config.ckpt_path
