@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from data_modules.errors import InputError
-from tumorgen.nn.blocks import ConvNormAct, Features, ResidualBlock, group_norm, relu
+from tumorgen.nn.blocks import ConvNormAct, Features, ResidualBlock, group_norm, leaky_relu, relu
 
 
 def transposed_kernel(weight: Float[Tensor, "out in 3 3 3"]) -> Float[Tensor, "in out 4 4 4"]:
@@ -72,7 +72,8 @@ class PixelShuffleLevel(nn.Module):
             raise InputError(f"kernel_size of PixelShuffleLevel is {kernel_size}; expected an odd number, 1 or 3.")
         self.conv = nn.Conv3d(in_channels, 8 * out_channels, kernel_size, padding=kernel_size // 2)
         self.norm = group_norm(out_channels)
-        self.act = relu()
+        # a ReLU here dies inside the tumour, which then comes out flat: only a 1x1x1 convolution follows
+        self.act = leaky_relu()
 
     def forward(self, x: Features) -> Features:
         """Return the volume with twice the side length."""
