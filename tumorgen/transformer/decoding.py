@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Generator, Tensor
 
 from data_modules.errors import InputError
+from tumorgen.nn.packed_linear import packed_linear_layers
 from tumorgen.transformer.network import TokenTransformer
 from tumorgen.transformer.vocabulary import Vocabulary, check_grid
 from tumorgen.types import Labels, Tokens
@@ -120,10 +121,11 @@ class CachedAutoregressive(Sampler):
         tokens = torch.empty(len(labels), network.length, dtype=torch.int64, device=network.device)
         cache = network.new_cache(len(labels))
         inputs = vocabulary.condition(labels)
-        for position in range(network.length):
-            logits = vocabulary.code_logits(network(inputs, cache)[:, -1])
-            tokens[:, position] = inverse_cdf(self.probabilities(logits), numbers[:, position])
-            inputs = tokens[:, position, None]
+        with packed_linear_layers(network, rows=len(labels)):
+            for position in range(network.length):
+                logits = vocabulary.code_logits(network(inputs, cache)[:, -1])
+                tokens[:, position] = inverse_cdf(self.probabilities(logits), numbers[:, position])
+                inputs = tokens[:, position, None]
         return tokens
 
     def probabilities(self, logits: Float[Tensor, "*batch codes"]) -> Float64[Tensor, "*batch codes"]:
