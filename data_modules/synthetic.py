@@ -1,0 +1,177 @@
+"""Training on generated volumes, alone or with real ones, and testing on real ones."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from data_modules.base import Item
+from data_modules.brats import BraTSDataModule
+from data_modules.dataset import ROIDataset
+from data_modules.errors import InputError
+from data_modules.leakage import check_leakage
+from data_modules.selections import (
+    Selection,
+    joined,
+    labels_of,
+    limited,
+    oversampled,
+    subset_by_share,
+    with_shuffled_labels,
+)
+from data_modules.transforms import Augmentation
+from data_modules.volumes import VolumeFolder
+
+
+class AugmentedVolumes(Dataset[Item]):
+    """A folder of volumes that are changed at random when they are read, like real ones.
+
+    Args:
+        folder: The volumes.
+        augmentation: Applied to every volume (1, D, H, W) read.
+    """
+
+    def __init__(self, folder: VolumeFolder, augmentation: Augmentation | None) -> None:
+        self.folder, self.augmentation = folder, augmentation
+        self.labels = folder.labels
+        self.names = [f"{folder.folder}/{name}" for name in folder.names]  # of several folders, none is another's
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.folder[index]
+        volume = item["volume"] if self.augmentation is None else self.augmentation(item["volume"])
+        return Item(volume=volume, label=item["label"], case=self.names[index])
+
+
+class SyntheticDataModule(BraTSDataModule):
+    """Generated volumes for training, the real validation and test parts of the fold to be judged by.
+
+    Volumes whose manifest says that patients of those parts were in the training data are refused. Generated volumes are
+    augmented like real ones, so that augmentation does not tell them apart.
+
+    Args:
+        root: Folder of the real cohort.
+        generated: Folder of generated volumes, or several; `{fold}` in a name becomes the number of the fold.
+        generated_per_class: Use at most so many generated volumes of each class; None uses all.
+        shuffle_labels: Permute the labels of the generated volumes: a negative control.
+        selection_seed: Which volumes and patients are used, and the permutation.
+        trust_unmanifested: Accept volumes that cannot tell which patients they were trained on.
+        intensities: Range of the generated files where no manifest states it, see `VolumeFolder`.
+        axes: Directions in which the axes of the generated files grow, where their headers are wrong, see `VolumeFolder`.
+        convert: Resample generated volumes of another size or spacing instead of refusing them.
+        options: Everything that `BraTSDataModule` takes.
+
+    Attributes:
+        generated_folders: The folders with their manifests, after `setup`.
+        generated_origins: What their manifests say of training patients, for the provenance of what is trained on them.
+    """
+
+    train_dataset: Dataset[Item] | None  # type: ignore[assignment]  # wider than for real data alone
+
+    def __init__(
+        self,
+        root: Path,
+        generated: list[Path] | Path,
+        generated_per_class: int | None = None,
+        shuffle_labels: bool = False,
+        selection_seed: int = 0,
+        trust_unmanifested: bool = False,
+        intensities: str | None = None,
+        axes: str | None = None,
+        convert: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, **options)
+        if generated_per_class is not None and generated_per_class < 1:
+            raise InputError(
+                f"--data.generated_per_class is {generated_per_class}; expected 1 or more, or null for all."
+            )
+        folders = generated if isinstance(generated, list) else [generated]
+        self.generated = [Path(str(folder).replace("{fold}", str(self.fold))) for folder in folders]
+        self.generated_per_class = generated_per_class
+        self.shuffle_labels, self.selection_seed = shuffle_labels, selection_seed
+        self.trust_unmanifested = trust_unmanifested
+        self.intensities, self.axes, self.convert = intensities, axes, convert
+        self.generated_folders: list[VolumeFolder] = []
+
+    @property
+    def generated_origins(self) -> list[dict[str, Any]]:
+        """Per folder: salt and hashes of training patients, or that they are unknown."""
+        unknown = {"training_patients_unknown": True}
+        return [(folder.manifest or {}).get("training_patients") or unknown for folder in self.generated_folders]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Puts the training set together; validation and test parts are the real ones.
+
+        Raises:
+            InputError: Generated volumes cannot be used, have seen held-out patients, or a class has no training volume.
+        """
+        super().setup(stage)
+        assert isinstance(self.train_dataset, ROIDataset)
+        self.train_dataset = self._training_set(self.train_dataset)
+        counts = np.bincount(labels_of(self.train_dataset), minlength=self.num_classes)
+        if not counts.all():
+            names = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+            raise InputError(
+                f"--data.generated: no training volume of the class {', '.join(names)} in "
+                f"{', '.join(map(str, self.generated))}; expected some of every class. Sample them, or mix in real ones."
+            )
+
+    def _training_set(self, real: ROIDataset) -> Selection:
+        self.training_patients = []
+        return self._generated()
+
+    def _generated(self) -> Selection:
+        """Generated volumes as the options ask for them."""
+        assert self.val_dataset is not None
+        assert self.test_dataset is not None
+        held_out = {entry.patient for part in (self.val_dataset, self.test_dataset) for entry in part.entries}
+        self.generated_folders = []
+        for folder in self.generated:
+            volumes = VolumeFolder(
+                folder, self.class_names, self.roi_size, self.spacing, self.intensities, self.axes, self.convert
+            )
+            check_leakage(
+                folder, volumes.manifest, held_out, volumes.unlisted, trust_unmanifested=self.trust_unmanifested
+            )
+            self.generated_folders.append(volumes)
+        result = joined(*(AugmentedVolumes(folder, self.augmentation) for folder in self.generated_folders))
+        if self.generated_per_class is not None:
+            result = limited(result, self.generated_per_class, self.selection_seed)
+        return with_shuffled_labels(result, self.selection_seed) if self.shuffle_labels else result
+
+
+class MixedDataModule(SyntheticDataModule):
+    """Real and generated volumes for training, the real validation and test parts of the fold to be judged by.
+
+    Args:
+        root: Folder of the real cohort.
+        generated: Folder of generated volumes, or several; an empty list trains on real ones alone.
+        real_share: Share of the real training patients of each class, above 0 to 1. Larger shares hold smaller ones.
+        oversample: Repeat volumes of smaller classes, after real and generated ones are put together.
+        options: Everything that `SyntheticDataModule` and `BraTSDataModule` take.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        generated: list[Path] | Path,
+        real_share: float = 1.0,
+        oversample: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, generated, **options)
+        if not 0 < real_share <= 1:
+            raise InputError(
+                f"--data.real_share is {real_share}; expected above 0 to 1. Without real volumes, take SyntheticDataModule."
+            )
+        self.real_share, self.oversample = real_share, oversample
+
+    def _training_set(self, real: ROIDataset) -> Selection:
+        share = subset_by_share(real, self.real_share, self.selection_seed)
+        self.training_patients = sorted(set(share.patients))
+        result = joined(share, self._generated())
+        return oversampled(result, self.selection_seed) if self.oversample else result

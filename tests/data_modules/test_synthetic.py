@@ -1,0 +1,208 @@
+"""Training on generated volumes and on mixes, by the data modules and through the command line."""
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from front import only_run, read_yaml, tumorgen
+from jsonargparse import ArgumentParser
+from lightning import LightningDataModule
+from volumes import write_volumes
+
+from data_modules.brats import BraTSDataModule
+from data_modules.errors import InputError
+from data_modules.synthetic import MixedDataModule, SyntheticDataModule
+from tumorgen.checkpoints import load_module
+from tumorgen.classifier.module import GradeClassifier
+from tumorgen.provenance import patient_hashes, trained_on
+
+SIZE, SPACING = 16, 2.0
+SHAPE = {"roi_size": SIZE, "spacing": SPACING, "folds": 2, "augmentation": None, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def real(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> BraTSDataModule:
+    """The real data of fold 0."""
+    data = BraTSDataModule(tiny_cohort, cache_dir=tmp_path_factory.mktemp("cache"), **SHAPE)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="module")
+def samples(real: BraTSDataModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six volumes per class from a generator that was trained on fold 0."""
+    origin = {"training_patients": trained_on(real.training_patients)}
+    return write_volumes(tmp_path_factory.mktemp("samples"), manifest=origin)
+
+
+def options(real: BraTSDataModule) -> dict[str, Any]:
+    return {**SHAPE, "cache_dir": real.cache_dir}
+
+
+def ready(kind: type[SyntheticDataModule], real: BraTSDataModule, generated: Any, **more: Any) -> SyntheticDataModule:
+    data = kind(real.root, generated, **options(real) | more)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def cases(loader: Any) -> list[str]:
+    return sorted(case for batch in loader for case in batch["case"])
+
+
+def test_synthetic_only_trains_on_generated_and_is_judged_by_real(real: BraTSDataModule, samples: Path) -> None:
+    data = ready(SyntheticDataModule, real, samples)
+    assert cases(data.train_dataloader()) == sorted(
+        f"{samples}/{name}/{name}_{i:04d}" for name in ("HGG", "LGG") for i in range(1, 7)
+    )
+    assert data.training_patients == []
+    assert cases(data.val_dataloader()) == cases(real.val_dataloader())
+    assert cases(data.test_dataloader()) == cases(real.test_dataloader())
+    for batch in data.train_dataloader():
+        assert batch["volume"].shape[1:] == (1, SIZE, SIZE, SIZE)
+        assert [int("/HGG/" in case) for case in batch["case"]] == batch["label"].tolist()
+
+
+def test_a_mix_holds_both(real: BraTSDataModule, samples: Path) -> None:
+    data = ready(MixedDataModule, real, samples)
+    assert len(data.train_dataset) == 12 + len(real.train_dataset)
+    assert set(cases(real.train_dataloader())) < set(cases(data.train_dataloader()))
+    assert data.training_patients == real.training_patients
+    assert ready(MixedDataModule, real, []).train_dataset.patients == tuple(
+        e.patient for e in real.train_dataset.entries
+    )
+
+
+def test_shares_limits_oversampling_and_shuffled_labels(real: BraTSDataModule, samples: Path) -> None:
+    data = ready(MixedDataModule, real, samples, real_share=0.1, generated_per_class=2)
+    assert np.bincount(data.train_dataset.labels).tolist() == [3, 3]
+    assert len(data.training_patients) == 2
+    counts = np.bincount([entry.label for entry in real.train_dataset.entries])
+    assert counts[0] != counts[1]
+    balanced = ready(MixedDataModule, real, [], oversample=True)
+    assert np.bincount(balanced.train_dataset.labels).tolist() == [max(counts)] * 2
+    shuffled = ready(SyntheticDataModule, real, samples, shuffle_labels=True).train_dataset
+    plain = ready(SyntheticDataModule, real, samples).train_dataset
+    assert [m.position for m in shuffled.members] == [m.position for m in plain.members]
+    assert sorted(shuffled.labels) == sorted(plain.labels)
+    assert shuffled.labels.tolist() != plain.labels.tolist()
+
+
+def test_labels_are_the_real_datas_whatever_the_order_of_the_folders(real: BraTSDataModule, tmp_path: Path) -> None:
+    write_volumes(tmp_path, per_class=1, manifest={"training_patients": trained_on([])}, classes=("HGG", "LGG"))
+    data = ready(SyntheticDataModule, real, tmp_path)
+    assert [item["case"].split("/")[-2] for item in map(data.train_dataset.__getitem__, range(2))] == ["LGG", "HGG"]
+    assert data.train_dataset.labels.tolist() == [0, 1]
+
+
+def test_generated_volumes_are_augmented_like_real_ones(real: BraTSDataModule, samples: Path) -> None:
+    from data_modules.transforms import TumourAugmentation
+
+    torch.manual_seed(0)
+    changed = ready(SyntheticDataModule, real, samples, augmentation=TumourAugmentation()).train_dataset
+    plain = ready(SyntheticDataModule, real, samples).train_dataset
+    assert torch.equal(plain[0]["volume"], plain[0]["volume"])
+    assert not torch.equal(changed[0]["volume"], changed[0]["volume"])
+    assert pickle.loads(pickle.dumps(changed))[0]["case"] == changed[0]["case"]
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_volumes_that_have_seen_held_out_patients_are_refused(part: str, real: BraTSDataModule, tmp_path: Path) -> None:
+    seen = [real.val_dataset, real.test_dataset][part == "test"].entries[0].patient
+    write_volumes(tmp_path, manifest={"training_patients": trained_on([*real.training_patients, seen])})
+    with pytest.raises(
+        InputError, match=rf"1 of the validation and test patients \({seen}\) were in the training data"
+    ):
+        ready(MixedDataModule, real, tmp_path, trust_unmanifested=True)
+
+
+def test_the_other_fold_is_refused(real: BraTSDataModule, samples: Path) -> None:
+    with pytest.raises(InputError, match="were in the training data"):
+        ready(SyntheticDataModule, real, samples, fold=1)
+
+
+def test_folder_names_may_hold_the_fold(real: BraTSDataModule, tmp_path: Path) -> None:
+    for fold in (0, 1):
+        patients = ready(MixedDataModule, real, [], fold=fold).training_patients
+        write_volumes(tmp_path / f"fold{fold}", manifest={"training_patients": trained_on(patients)}, seed=fold)
+    for fold in (0, 1):
+        data = ready(SyntheticDataModule, real, tmp_path / "fold{fold}", fold=fold)
+        assert data.generated_folders[0].folder == tmp_path / f"fold{fold}"
+
+
+def test_volumes_without_a_manifest_have_to_be_trusted(real: BraTSDataModule, tmp_path: Path) -> None:
+    write_volumes(tmp_path)
+    with pytest.raises(InputError, match=r"there is no manifest\.json"):
+        ready(SyntheticDataModule, real, tmp_path, intensities="[0, 1]")
+    data = ready(SyntheticDataModule, real, tmp_path, intensities="[0, 1]", trust_unmanifested=True)
+    assert data.generated_origins == [{"training_patients_unknown": True}]
+
+
+def test_every_class_needs_a_volume(real: BraTSDataModule, tmp_path: Path) -> None:
+    write_volumes(tmp_path, classes=("HGG",), manifest={"training_patients": trained_on([])})
+    with pytest.raises(InputError, match="no training volume of the class LGG"):
+        ready(SyntheticDataModule, real, tmp_path)
+    assert np.bincount(ready(MixedDataModule, real, tmp_path).train_dataset.labels).min() > 0
+
+
+def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Path) -> None:
+    origin = {"training_patients": trained_on([])}
+    write_volumes(tmp_path / "classes", classes=("IDH", "HGG"), manifest=origin)
+    with pytest.raises(InputError, match="IDH"):
+        ready(SyntheticDataModule, real, tmp_path / "classes")
+    write_volumes(tmp_path / "sizes", size=20, manifest=origin)
+    with pytest.raises(InputError, match="expected 16x16x16 voxels"):
+        ready(SyntheticDataModule, real, tmp_path / "sizes")
+    converted = ready(SyntheticDataModule, real, tmp_path / "sizes", convert=True).train_dataset
+    assert converted[0]["volume"].shape == (1, SIZE, SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "said"),
+    [
+        (SyntheticDataModule, {"generated_per_class": 0}, "generated_per_class is 0"),
+        (MixedDataModule, {"real_share": 0.0}, "real_share is 0.0; expected above 0 to 1"),
+        (MixedDataModule, {"fold": 7}, r"--data\.fold is 7"),
+    ],
+)
+def test_options_out_of_range(kind: type, wrong: dict, said: str, tiny_cohort: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        kind(tiny_cohort, [], **SHAPE | wrong)
+
+
+@pytest.mark.parametrize("kind", ["MixedDataModule", "SyntheticDataModule"])
+def test_a_classifier_is_trained_on_it(kind: str, real: BraTSDataModule, samples: Path, tmp_path: Path) -> None:
+    words = ["--model", "tumorgen.classifier.module.GradeClassifier", "--data", f"data_modules.synthetic.{kind}"]
+    place = ["--data.root", real.root, "--data.cache_dir", real.cache_dir, "--runs_dir", tmp_path]
+    size = ["--data.roi_size", SIZE, "--data.spacing", SPACING, "--data.folds", 2, "--data.generated", samples]
+    brief = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", "--wandb.mode", "disabled"]
+    assert tumorgen("fit", *words, *place, *size, *brief, "--trainer.log_every_n_steps", 1) == 0
+    run = only_run("unnamed", tmp_path)
+    with open(run / "csv" / "metrics.csv", newline="") as stream:
+        assert any(row["val/auc"] for row in csv.DictReader(stream))
+    assert str(samples) in str(read_yaml(run / "config.yaml")["data"])
+    # the volumes' salt goes on, and so do the patients behind them
+    origin = json.loads((samples / "manifest.json").read_text())["training_patients"]
+    provenance = load_module(run / "checkpoints" / "last.ckpt", GradeClassifier).provenance
+    assert provenance == {
+        "salt": origin["salt"],
+        "training_patients": patient_hashes(real.training_patients, origin["salt"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "folders"), [("a", ["a"]), ("[a, b]", ["a", "b"]), ("[]", []), ("x/fold{fold}", ["x/fold1"])]
+)
+def test_one_folder_or_several_can_be_typed(typed: str, folders: list[str], tiny_cohort: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    words = ["--data=data_modules.synthetic.MixedDataModule", f"--data.root={tiny_cohort}", f"--data.generated={typed}"]
+    config = parser.parse_args([*words, "--data.folds=2", "--data.fold=1"])
+    for version in (config, parser.parse_string(parser.dump(config))):
+        assert parser.instantiate_classes(version).data.generated == [Path(name) for name in folders]
