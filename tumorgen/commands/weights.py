@@ -1,4 +1,7 @@
-"""`tumorgen weights`: fetches, checks and converts the weights of the perceptual terms, once per machine."""
+"""`tumorgen weights`: fetches and checks what comes from other people's packages, once per machine.
+
+That is the weights of the perceptual terms, which it converts, and the volume viewer of reports.
+"""
 
 import argparse
 import sys
@@ -12,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.errors import InputError
-from data_modules.files import sha256
+from data_modules.files import atomic_path, sha256
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
-from tumorgen.weights import LPIPS_VGG16, MRI_FEATURES, ConvertedWeights, read_provenance, write_weights
-from tumorgen.wheels import DEEPBET, LPIPS, download_wheel, provenance, read_pinned
+from tumorgen.weights import LPIPS_VGG16, MRI_FEATURES, ConvertedWeights, cache_folder, read_provenance, write_weights
+from tumorgen.wheels import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
 
 VGG16_FILE = "vgg16-397923af.pth"
 VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"
@@ -30,24 +33,29 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs `tumorgen weights [mri | lpips] ...`; returns 0, also when the cache has the weights already.
+    """Runs `tumorgen weights [mri | lpips | viewer] ...`; returns 0, also when the cache has the weights already.
 
     Raises:
         InputError: No network, a wrong checksum, a file that is missing or not what it should be.
     """
     options = _parser().parse_args(argv)
+    if options.network in ("mri", "viewer") and (options.vgg16 or options.linear):
+        raise InputError("--vgg16 and --linear belong to LPIPS. Type: tumorgen weights lpips --vgg16 FILE")
     if options.network == "mri":
-        if options.vgg16 or options.linear:
-            raise InputError("--vgg16 and --linear belong to LPIPS. Type: tumorgen weights lpips --vgg16 FILE")
         if options.force or not _present(MRI_FEATURES):
             _convert_mri(options.wheel)
     elif options.network == "lpips":
         if options.wheel:
-            raise InputError("--wheel belongs to the MRI network. Type: tumorgen weights --wheel FILE")
+            raise InputError("--wheel belongs to the MRI network and the viewer. Type: tumorgen weights --wheel FILE")
         if options.force or not _present(LPIPS_VGG16):
             _convert_lpips(options.vgg16, options.linear)
+    elif options.network == "viewer":
+        if options.force or not _viewer_present():
+            _keep_viewer(options.wheel)
     else:
-        raise InputError(f"unknown network '{options.network}', expected mri or lpips. Type: tumorgen weights --help")
+        raise InputError(
+            f"unknown network '{options.network}', expected mri, lpips or viewer. Type: tumorgen weights --help"
+        )
     return 0
 
 
@@ -70,17 +78,22 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="tumorgen weights",
         allow_abbrev=False,
-        description="Fetches, checks and converts the weights of a perceptual term into the cache folder "
+        description="Fetches, checks and converts the weights of a perceptual term, or the viewer, into the cache folder "
         "($TUMORGEN_CACHE, otherwise tumorgen in $XDG_CACHE_HOME or ~/.cache).",
     )
     parser.add_argument(
         "network",
         nargs="?",
-        metavar="{mri,lpips}",
+        metavar="{mri,lpips,viewer}",
         default="mri",
-        help="mri: the encoder of deepbet 1.0.2 from PyPI (default). lpips: VGG16 with the heads of LPIPS 0.1",
+        help="mri: the encoder of deepbet 1.0.2 from PyPI (default). lpips: VGG16 with the heads of LPIPS 0.1. viewer: NiiVue, "
+        "which tumorgen report puts into its page, out of ipyniivue 2.4.4 from PyPI",
     )
-    parser.add_argument("--wheel", type=Path, help=f"mri: {DEEPBET.wheel_name} that is already on this machine")
+    parser.add_argument(
+        "--wheel",
+        type=Path,
+        help=f"mri, viewer: {DEEPBET.wheel_name} or {NIIVUE.wheel_name}, where it is already on this machine",
+    )
     parser.add_argument(
         "--vgg16", type=Path, help=f"lpips: torchvision's {VGG16_FILE}; default: fetched, with torchvision"
     )
@@ -96,6 +109,30 @@ def _convert_mri(wheel: Path | None) -> None:
         script.write_bytes(read_pinned(wheel, DEEPBET))
         tensors = mri_state_dict(script)
         print(f"{write_weights(MRI_FEATURES, tensors, provenance(wheel, DEEPBET))}: written ({DEEPBET.source})")
+
+
+def _keep_viewer(wheel: Path | None) -> None:
+    """Puts the package itself into the cache once its script has the expected checksum; nothing of it is executed."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = wheel or download_wheel(NIIVUE, Path(folder))
+        read_pinned(wheel, NIIVUE)
+        kept = cache_folder() / NIIVUE.wheel_name
+        with atomic_path(kept) as temporary:
+            temporary.write_bytes(wheel.read_bytes())
+    print(f"{kept}: written ({NIIVUE.source})")
+
+
+def _viewer_present() -> bool:
+    kept = cache_folder() / NIIVUE.wheel_name
+    if not kept.is_file():
+        return False
+    try:
+        read_pinned(kept, NIIVUE)
+    except InputError as error:
+        print(f"fetching again: {error}", file=sys.stderr)
+        return False
+    print(f"{kept}: already there ({NIIVUE.source}); --force fetches it again")
+    return True
 
 
 def _convert_lpips(vgg16: Path | None, linear: Path | None) -> None:

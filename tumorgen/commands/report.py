@@ -1,0 +1,86 @@
+"""``tumorgen report``: results of evaluations, benchmarks and runs as one HTML page that needs no server and no network."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from data_modules.errors import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad option in one line, as every other command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. `tumorgen report --help` lists the options")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Writes the page, and its tables as Markdown, LaTeX and plain text.
+
+    Raises:
+        InputError: A path holds no results, a result is damaged, the output is there already, or the viewer's package is
+            not in the cache.
+    """
+    options = _parser().parse_args(list(argv))
+    if options.output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--output: {options.output} is no HTML file; name one, for example report.html")
+    if options.output.exists() and not options.overwrite:
+        raise InputError(f"--output: {options.output} is there already; choose another name or add --overwrite")
+    write_report(options.results, options.output, options.viewer == "true", options.tables, options.title)
+    return 0
+
+
+def write_report(
+    results: Sequence[Path],
+    output: Path,
+    viewer: bool = True,
+    tables: Path | None = None,
+    title: str = "Synthetic brain tumour regions",
+) -> None:
+    """Does the work of the command.
+
+    Args:
+        results: Folders or result files, as `sources.find_sources` recognises them.
+        output: The page.
+        viewer: Whether to put the volume viewer in.
+        tables: Folder for the tables; None takes that of the page.
+        title: Heading of the page.
+    """
+    from tumorgen.reports.html.page import build, write_page
+    from tumorgen.reports.html.sources import find_sources
+    from tumorgen.reports.html.viewer import bundle
+    from tumorgen.reports.tables import write_tables
+
+    sources = find_sources(results)
+    script = bundle() if viewer and sources.volumes else None
+    report = build(sources, with_viewer=script is not None)
+    write_page(output, report, script, title)
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {len(report.records)} records")
+    if report.tables:
+        for path in write_tables(tables or output.parent, report.tables, f"{output.stem}_tables"):
+            print(path)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="tumorgen report", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="RESULTS",
+        help="folders that tumorgen evaluate, benchmark, fit or predict wrote, or a folder of such folders",
+    )
+    parser.add_argument("--output", type=Path, default=Path("report.html"), help="HTML file to write (report.html)")
+    parser.add_argument(
+        "--tables", type=Path, help="folder for the tables in Markdown, LaTeX and plain text (the page's)"
+    )
+    parser.add_argument("--title", default="Synthetic brain tumour regions", help="heading of the page")
+    parser.add_argument(
+        "--viewer",
+        choices=("true", "false"),
+        default="true",
+        help="put in the volume viewer, which `tumorgen weights viewer` fetches once (true)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a page that is already there")
+    return parser
