@@ -16,6 +16,7 @@ from data_modules.files import sha256
 from data_modules.images import read_image
 from data_modules.roi import extract
 from tumorgen.checkpoints import load_module
+from tumorgen.metrics.ms_ssim import ms_ssim_fidelity
 from tumorgen.vqgan.module import VQGAN
 
 IMAGES = ("original", "reconstruction", "importance")
@@ -92,12 +93,18 @@ def test_figures_are_those_of_the_volumes(output: Path, expected: dict[str, np.n
     tumour, shape = x > -0.9, x_hat > -0.9
     tokens = tumour.reshape(4, 4, 4, 4, 4, 4).any(axis=(1, 3, 5))
     assert 0 < tokens.sum() < tokens.size
+    as_tensors = (torch.from_numpy(volume)[None, None] for volume in (x, x_hat, tumour))
+    whole, inside = (float(value) for value in ms_ssim_fidelity(*as_tensors))
     assert figures == pytest.approx(
         {
             "l1": np.abs(x - x_hat).mean(),
             "psnr": 10 * np.log10(4 / ((x - x_hat) ** 2).mean()),
             "l1_tumour": np.abs(x - x_hat)[tumour].mean(),
             "psnr_tumour": 10 * np.log10(4 / ((x - x_hat) ** 2)[tumour].mean()),
+            "l1_background": np.abs(x - x_hat)[~tumour].mean(),
+            "psnr_background": 10 * np.log10(4 / ((x - x_hat) ** 2)[~tumour].mean()),
+            "ms_ssim_fidelity": whole,
+            "ms_ssim_fidelity_tumour": inside,
             "dice": 2 * (tumour & shape).sum() / (tumour.sum() + shape.sum()),
             "importance_auc": roc_auc_score(tokens.ravel(), scores.ravel()),
         },
@@ -112,7 +119,7 @@ def test_figures_are_printed_too(
     assert reconstruct(checkpoint, *pair, tmp_path / "case") == 0
     printed = capsys.readouterr().out.splitlines()
     figures = json.loads((tmp_path / "case" / "figures.json").read_text())["figures"]
-    assert printed == [*(f"{name:14s} {value:.4f}" for name, value in figures.items()), str(tmp_path / "case")]
+    assert printed == [*(f"{name:24s} {value:.4f}" for name, value in figures.items()), str(tmp_path / "case")]
 
 
 def test_origins_are_recorded(output: Path, checkpoint: Path, pair: tuple[Path, Path]) -> None:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from monai.metrics import DiceMetric, PSNRMetric
+from toy import blob
 
+from tumorgen.metrics.ms_ssim import ms_ssim_fidelity
 from tumorgen.metrics.reconstruction import (
     ReconstructionMetrics,
     mean_absolute_error,
@@ -86,3 +88,31 @@ def test_volumes_without_a_tumour_stay_out_of_the_figures_inside_it(pair):
     found = ReconstructionMetrics()(empty, empty)
     assert float(found["dice"]) == 1
     assert found["l1_tumour"].isnan()
+
+
+def test_background_is_what_is_not_tumour():
+    x = torch.full((1, 1, 1, 1, 4), -1.0)
+    x[..., :2] = 0.5
+    x_hat = torch.tensor([0.0, -1.0, 0.0, -0.5]).view(1, 1, 1, 1, 4)
+    found = ReconstructionMetrics()(x, x_hat)
+    assert float(found["l1_background"]) == pytest.approx(0.75)
+    assert float(found["psnr_background"]) == pytest.approx(10 * np.log10(4 / 0.625), rel=1e-5)
+    full = ReconstructionMetrics()(torch.ones(1, 1, 2, 2, 2), torch.zeros(1, 1, 2, 2, 2))
+    assert full["l1_background"].isnan()
+    assert float(full["l1_tumour"]) == 1
+
+
+def test_similarity_is_that_of_ms_ssim():
+    x = torch.stack([blob(i % 2, 16, i) for i in range(3)])
+    x_hat = (0.9 * x - 0.1).clamp(-1, 1)
+    found = ReconstructionMetrics()(x, x_hat)
+    whole, inside = ms_ssim_fidelity(x, x_hat, x > -0.9)
+    assert float(found["ms_ssim_fidelity"]) == pytest.approx(float(whole.mean()))
+    assert float(found["ms_ssim_fidelity_tumour"]) == pytest.approx(float(inside.mean()))
+    assert 0 < float(whole.mean()) != float(inside.mean()) < 1
+
+
+def test_volumes_too_small_for_similarity_have_all_other_figures(pair):
+    found = ReconstructionMetrics()(pair[0][..., :5], pair[1][..., :5])
+    undefined = {name for name, value in found.items() if value.isnan()}
+    assert undefined == {"ms_ssim_fidelity", "ms_ssim_fidelity_tumour"}

@@ -1,9 +1,13 @@
 """Shapes of tumours against hand-counted bodies."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 
-from tumorgen.metrics.shape import Shape, plausible_share, shape_of
+from tumorgen.metrics.shape import FIGURES, Shape, ShapePlausibility, definition, plausible_share, shape_of
 
 
 def body(mask: np.ndarray) -> np.ndarray:
@@ -50,3 +54,78 @@ def test_share_inside_the_percentiles() -> None:
     )
     half = [Shape(50.0, 50.0, 50.0, 1), Shape(50.0, 200.0, 50.0, 1)]
     assert plausible_share(half, real) == {"volume": 1.0, "extent": 0.5, "compactness": 1.0, "all": 0.5}
+
+
+# ---------------------------------------------------------------------- texture
+
+
+def ball(values: np.ndarray, radius: float = 14) -> np.ndarray:
+    axis = np.arange(len(values)) - (len(values) - 1) / 2
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    return np.where(distance < radius, values, -1).astype(np.float32)
+
+
+def test_an_even_tumour_has_no_texture_whatever_its_outline() -> None:
+    assert shape_of(cuboid(3, 4, 5), 1.0).texture == pytest.approx(0, abs=1e-6)
+    assert shape_of(ball(np.full((32, 32, 32), 0.3)), 1.0).texture == pytest.approx(0, abs=1e-6)
+
+
+def test_texture_deep_inside_is_the_plain_figure() -> None:
+    """In a tumour that fills its volume the plain, unmasked filter gives the same but for the rim."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (48, 48, 48)) + 0.4
+    plain = (noise - ndimage.gaussian_filter(noise, 2)).std() / (noise + 1).mean()
+    assert shape_of(noise.astype(np.float32), 1.0).texture == pytest.approx(plain, rel=0.01)
+
+
+def test_texture_is_relative_and_fine() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(32, 32, 32))
+    coarse = ndimage.gaussian_filter(noise, 5)
+    coarse *= noise.std() / coarse.std()
+    fine = shape_of(ball(0.5 + 0.1 * noise), 1.0).texture
+    assert fine == pytest.approx(0.1 / 1.5, rel=0.1)
+    assert shape_of(ball(0.05 + 0.07 * noise), 1.0).texture == pytest.approx(fine, rel=0.01), "intensities times 0.7"
+    assert shape_of(ball(0.5 + 0.1 * coarse), 1.0).texture < 0.2 * fine
+
+
+def test_texture_by_brute_force() -> None:
+    """Every tumour voxel against the weighted mean of the tumour voxels around it."""
+    volume = ball(np.random.default_rng(1).uniform(-0.5, 0.9, (10, 10, 10)), 4.2)
+    at = np.argwhere(volume > -0.9)
+    values = volume[volume > -0.9].astype(np.float64) + 1
+    offsets = at[:, None] - at[None]
+    weights = np.exp(-(offsets**2).sum(-1) / 8) * (np.abs(offsets) <= 8).all(-1)
+    expected = (values - weights @ values / weights.sum(1)).std() / values.mean()
+    assert shape_of(volume, 1.0).texture == pytest.approx(expected, rel=1e-5)
+
+
+# ---------------------------------------------------------------------- many and none
+
+
+def test_all_figures_are_there_to_be_compared() -> None:
+    real = [Shape(float(v), float(v), float(v), v, float(v)) for v in range(101)]
+    odd = [Shape(50.0, 50.0, 50.0, 50, 50.0), Shape(50.0, 50.0, 50.0, 50, 99.0), Shape(50.0, 50.0, 50.0, 1, 50.0)]
+    found = plausible_share(odd, real, FIGURES)
+    assert found == pytest.approx(
+        {"volume": 1, "extent": 1, "compactness": 1, "components": 2 / 3, "texture": 2 / 3, "all": 1 / 3}
+    )
+    assert set(FIGURES) == set(Shape._fields)
+    assert len({definition(name)["figure"] for name in found}) == 6
+
+
+def test_nothing_to_compare() -> None:
+    real = [Shape(1.0, 1.0, 1.0, 1)]
+    assert all(math.isnan(share) for share in plausible_share([], real).values())
+    with pytest.raises(ValueError, match="got none"):
+        plausible_share(real, [])
+
+
+def test_metric_is_the_function() -> None:
+    real = [shape_of(ball(np.full((32, 32, 32), 0.3), radius), 2.0) for radius in (6, 8, 10, 12)]
+    generated = np.stack([ball(np.full((32, 32, 32), 0.3), radius) for radius in (3, 9, 11)])
+    metric = ShapePlausibility(real, spacing=2.0)
+    metric.update(torch.from_numpy(generated[:1, None]))
+    metric.update(torch.from_numpy(generated[1:, None]))
+    expected = plausible_share([shape_of(volume, 2.0) for volume in generated], real, FIGURES)
+    assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(expected)
+    assert 0 < expected["volume"] < 1

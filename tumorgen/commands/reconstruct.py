@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
         raise InputError(f"--output: {options.output} holds results already; choose another folder or add --overwrite.")
     figures = reconstruct(options.ckpt_path, options.input, options.mask, options.output)
     for name, value in figures["figures"].items():
-        print(f"{name:14s} {value:.4f}")
+        print(f"{name:24s} {value:.4f}")
     print(options.output)
     return 0
 
@@ -43,8 +43,8 @@ def run(argv: Sequence[str]) -> int:
 def reconstruct(ckpt_path: Path, scan_path: Path, mask_path: Path, output: Path) -> dict[str, Any]:
     """Does the work of the command; returns what it wrote to `figures.json`.
 
-    Figures: L1 and PSNR (data range 2) whole and inside the tumour, Dice of the shape {x > -0.9}, AUC of the importance of
-    tokens inside the tumour against the background.
+    Figures: L1, PSNR (data range 2) and MS-SSIM whole and inside the tumour, L1 and PSNR outside of it, Dice of the shape
+    {x > -0.9}, AUC of the importance of tokens inside the tumour against the background.
     """
     import numpy as np
     import torch

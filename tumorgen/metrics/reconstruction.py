@@ -1,6 +1,7 @@
-"""How close reconstructions are to their inputs: L1 and PSNR on the whole volume and inside the tumour, and shape Dice.
+"""How close reconstructions are to their inputs: L1, PSNR and MS-SSIM whole and inside the tumour, and shape Dice.
 
-The background is most of the voxels of a tumour region, so figures of the whole volume mostly describe the background.
+The background is most of the voxels of a tumour region, so figures of the whole volume mostly describe the background; L1
+and PSNR of the background alone say how black it stays.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from data_modules.roi import foreground
+from tumorgen.metrics.ms_ssim import LEAST_SIZE, ms_ssim_fidelity
 from tumorgen.types import Volume
 
 DATA_RANGE = 2.0
@@ -53,18 +55,37 @@ def _mean(values: Volume, mask: Mask | None) -> PerVolume:
     return (values.flatten(1) * weights).sum(1) / weights.sum(1)
 
 
-class ReconstructionMetrics(Metric):
-    """Means over volumes of `l1`, `psnr`, `l1_tumour`, `psnr_tumour` and `dice`.
+def _similarity(x: Volume, x_hat: Volume, mask: Mask) -> tuple[PerVolume, PerVolume]:
+    """MS-SSIM whole and inside the tumour; NaN for volumes that are too small for it."""
+    if min(x.shape[2:]) < LEAST_SIZE:
+        undefined = x.new_full((len(x),), torch.nan, dtype=torch.float32)
+        return undefined, undefined
+    return ms_ssim_fidelity(x, x_hat, mask)
 
-    The tumour is the input's. Volumes without any tumour voxel do not enter the two figures inside the tumour. Every
-    volume weighs the same, whatever batches and ranks it comes in. Figures without a volume are NaN.
+
+class ReconstructionMetrics(Metric):
+    """Means over volumes of L1, PSNR and MS-SSIM (standard form), whole and inside the tumour, and of the shape's Dice.
+
+    L1 and PSNR also of the background. The tumour is the input's. A volume without any tumour voxel, or without background,
+    does not enter the figures of that part. Every volume weighs the same, whatever batches and ranks it comes in. Figures
+    without a volume are NaN, and so is MS-SSIM of volumes below 6 voxels per side.
     """
 
     full_state_update = False
     totals: Tensor
     volumes: Tensor
 
-    FIGURES = ("l1", "psnr", "l1_tumour", "psnr_tumour", "dice")
+    FIGURES = (
+        "l1",
+        "psnr",
+        "l1_tumour",
+        "psnr_tumour",
+        "dice",
+        "l1_background",
+        "psnr_background",
+        "ms_ssim_fidelity",
+        "ms_ssim_fidelity_tumour",
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -82,9 +103,14 @@ class ReconstructionMetrics(Metric):
                 mean_absolute_error(x, x_hat, mask),
                 psnr(x, x_hat, mask),
                 shape_dice(x, x_hat),
+                mean_absolute_error(x, x_hat, ~mask),
+                psnr(x, x_hat, ~mask),
+                *_similarity(x, x_hat, mask),
             ]
         )
-        valid = mask.flatten(1).any(1) | torch.tensor([True, True, False, False, True], device=x.device)[:, None]
+        parts = {"tumour": mask.flatten(1).any(1), "background": ~mask.flatten(1).all(1)}
+        whole = torch.ones_like(parts["tumour"])
+        valid = torch.stack([parts.get(name.rsplit("_")[-1], whole) for name in self.FIGURES])
         self.totals += torch.where(valid, values, 0).sum(1)
         self.volumes += valid.sum(1)
 
