@@ -1,0 +1,1 @@
+"""The downstream benchmark: do synthetic tumours help a classifier of real ones?"""

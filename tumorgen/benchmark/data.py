@@ -1,0 +1,271 @@
+"""One fold of the benchmark: its real parts, the generated volumes it may use, and what each arm trains on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_modules.base import Item
+from data_modules.brats import BraTSDataModule
+from data_modules.dataset import ROIDataset
+from data_modules.errors import InputError
+from data_modules.files import sha256
+from data_modules.selections import (
+    Items,
+    Selection,
+    joined,
+    labels_of,
+    oversampled,
+    subset_by_share,
+    with_shuffled_labels,
+)
+from data_modules.transforms import Augmentation
+from data_modules.volumes import VolumeFolder
+from tumorgen.benchmark.arms import Material
+from tumorgen.benchmark.leakage import Origin, check_origin
+
+# Bytes of one folder of generated volumes kept in memory; of background, nothing is kept.
+_KEPT = 2**32
+
+
+class RealVolumes(Dataset[Item]):
+    """Real regions of interest, each kept in memory once it was read.
+
+    Args:
+        dataset: Where they are.
+        kept: Volumes by file, shared by all parts of all folds.
+    """
+
+    def __init__(self, dataset: ROIDataset, kept: dict[str, Tensor]) -> None:
+        self.dataset, self._kept = dataset, kept
+        self.entries = dataset.entries
+        self.labels = labels_of(dataset)
+        self.patients = tuple(entry.patient for entry in dataset.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Item:
+        entry = self.entries[index]
+        if entry.roi.file not in self._kept:
+            self._kept[entry.roi.file] = self.dataset[index]["volume"]
+        return Item(volume=self._kept[entry.roi.file], label=entry.label, case=entry.case)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A folder of generated volumes that a fold may use.
+
+    Attributes:
+        folder: The volumes, their labels those of the real data.
+        origin: What is known of the patients behind them.
+    """
+
+    folder: VolumeFolder
+    origin: Origin
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with any file, and with how files are read."""
+        files = {name: sha256(path) for name, path in zip(self.folder.names, self.folder.paths, strict=True)}
+        return short_digest([files, self.folder.conversions, self.folder.labels.tolist()])
+
+    def in_memory(self) -> VolumeFolder:
+        """The same volumes, all of them read: the loader processes of all trainings to come share them."""
+        folder = self.folder
+        opened = VolumeFolder(
+            folder.folder,
+            folder.class_names,
+            folder.roi_size,
+            folder.spacing,
+            str(folder.intensities),
+            folder.axes,
+            folder.convert,
+            keep=_KEPT,
+        )
+        for index in range(len(opened)):
+            opened.volume(index)
+        return opened
+
+
+class Augmented(Dataset[Item]):
+    """Another data set, its volumes changed at random whenever they are read."""
+
+    def __init__(self, dataset: Selection, augmentation: Augmentation) -> None:
+        self.dataset, self.augmentation = dataset, augmentation
+        self.labels = labels_of(dataset)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self.dataset[index]
+        return Item(volume=self.augmentation(item["volume"]), label=item["label"], case=item["case"])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold trains, selects and tests on.
+
+    Attributes:
+        number: Which fold is held out.
+        class_names: Classes in label order.
+        channels: MRI sequences per volume.
+        roi_size: Side of the volumes in voxels.
+        spacing: Side of a voxel in mm.
+        train: Real training part, unchanged.
+        val: Real validation part.
+        test: Real test part.
+        augmentation: Of the arm with classic augmentation.
+        augmentation_settings: Its class and arguments as plain data.
+        generated: Generated volumes by label.
+        batch_size: Volumes per step.
+        num_workers: Loader processes.
+    """
+
+    number: int
+    class_names: tuple[str, ...]
+    channels: int
+    roi_size: int
+    spacing: float
+    train: RealVolumes
+    val: RealVolumes
+    test: RealVolumes
+    augmentation: Augmentation | None
+    augmentation_settings: Any
+    generated: Mapping[str, Generated]
+    batch_size: int
+    num_workers: int
+
+    @property
+    def digest(self) -> str:
+        """Changes with any case, any scan and any region of interest of the fold."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        cases = {
+            name: [(entry.case, entry.label, entry.roi.scan.sha256, entry.roi.mask.sha256) for entry in part.entries]
+            for name, part in parts.items()
+        }
+        return short_digest(
+            {**cases, "settings": asdict(self.train.dataset.store.settings), "classes": self.class_names}
+        )
+
+    def training_set(self, material: Material, generated: Items | None, seed: int) -> Selection | Augmented:
+        """The volumes of a phase of training.
+
+        Args:
+            material: What they are.
+            generated: Generated volumes, where the material holds some.
+            seed: Of shares, oversampling and shuffled labels: equal for all arms.
+        """
+        parts: list[Items] = []
+        if material.real_share > 0:
+            parts.append(subset_by_share(self.train, material.real_share, seed))
+        if material.synthetic:
+            assert generated is not None
+            parts.append(with_shuffled_labels(generated, seed) if material.shuffled else generated)
+        dataset = joined(*parts)
+        if material.oversampled:
+            dataset = oversampled(dataset, seed)
+        if not material.augmented:
+            return dataset
+        assert self.augmentation is not None
+        return Augmented(dataset, self.augmentation)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How folders of generated volumes are read.
+
+    Attributes:
+        trust_unmanifested: Accept volumes that cannot tell whom they were trained on.
+        intensities: Range of files where no manifest states it, see `VolumeFolder`.
+        convert: Bring volumes of another size or spacing to that of the real ones.
+    """
+
+    trust_unmanifested: bool = False
+    intensities: str | None = None
+    convert: bool = False
+
+
+def open_fold(
+    data: BraTSDataModule,
+    folders: Mapping[str, str],
+    reading: Reading,
+    augmentation_settings: Any,
+    kept: dict[str, Tensor],
+) -> Fold:
+    """Opens a fold and the generated volumes for it.
+
+    Args:
+        data: Prepared, with its fold set.
+        folders: Of generated volumes, by label.
+        reading: How they are read.
+        augmentation_settings: Class and arguments of the augmentation as plain data.
+        kept: Where real volumes are kept in memory; the same for all folds.
+
+    Raises:
+        InputError: There are no validation cases, volumes cannot be used, or their generator has seen held-out patients.
+    """
+    data.setup()
+    train, val, test = data.train_dataset, data.val_dataset, data.test_dataset
+    assert train is not None
+    assert val is not None
+    assert test is not None
+    if not len(val):
+        raise InputError(
+            "--data.val_share is 0; the benchmark selects weights by validation cases: give a share, such as 0.15."
+        )
+    return Fold(
+        number=data.fold,
+        class_names=data.class_names,
+        channels=data.channels,
+        roi_size=data.roi_size,
+        spacing=data.spacing,
+        train=RealVolumes(ROIDataset(train.store, train.entries), kept),
+        val=RealVolumes(val, kept),
+        test=RealVolumes(test, kept),
+        augmentation=train.augmentation,
+        augmentation_settings=augmentation_settings,
+        generated={label: _open_generated(Path(path), data, reading) for label, path in folders.items()},
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+    )
+
+
+def _open_generated(path: Path, data: BraTSDataModule, reading: Reading) -> Generated:
+    """A folder for the fold of a data module, if it may be used there."""
+    folder = VolumeFolder(
+        path, data.class_names, data.roi_size, data.spacing, reading.intensities, convert=reading.convert, keep=0
+    )
+    if lacking := [name for index, name in enumerate(data.class_names) if index not in folder.labels]:
+        raise InputError(
+            f"{path}: holds no volume of the class {', '.join(lacking)}, expected some of each of "
+            f"{', '.join(data.class_names)}."
+        )
+    origin = check_origin(
+        path,
+        folder.manifest,
+        folder.unlisted,
+        fold=data.fold,
+        training=_patients(data.train_dataset),
+        validation=_patients(data.val_dataset),
+        test=_patients(data.test_dataset),
+        trust_unmanifested=reading.trust_unmanifested,
+    )
+    return Generated(folder, origin)
+
+
+def short_digest(content: object) -> str:
+    """Sixteen hex digits of the SHA-256 of JSON types."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _patients(part: ROIDataset | None) -> list[str]:
+    assert part is not None
+    return sorted({entry.patient for entry in part.entries})

@@ -1,0 +1,144 @@
+"""The parts of one phase of training: its batches, its looks at the validation part, the weights it ends with."""
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+
+from data_modules.base import Item
+from data_modules.selections import Selection
+from tumorgen.benchmark.data import Augmented, Fold
+
+Weights = dict[str, Tensor]
+
+
+class Loaders(L.LightningDataModule):
+    """The loaders of one phase: so many batches of a training set, and the fold's validation part.
+
+    Args:
+        train_dataset: Training set.
+        fold: The fold.
+        steps: Number of batches.
+        seed: Of their order, and of everything else that is drawn at random from here on.
+    """
+
+    def __init__(self, train_dataset: Selection | Augmented, fold: Fold, steps: int, seed: int) -> None:
+        super().__init__()
+        self.train_dataset, self.fold, self.steps, self.seed = train_dataset, fold, steps, seed
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled batches of equal size."""
+        torch.manual_seed(self.seed)  # dropout and augmentation do not depend on what was trained before
+        batches = ShuffledBatches(len(self.train_dataset), self.fold.batch_size, self.steps, self.seed)
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            num_workers=self.fold.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def statistics_dataloader(self) -> DataLoader[Item]:
+        """The training set in an order that does not depend on the training, as it is without augmentation."""
+        plain = self.train_dataset.dataset if isinstance(self.train_dataset, Augmented) else self.train_dataset
+        generator = torch.Generator().manual_seed(self.seed)
+        return DataLoader(plain, batch_size=self.fold.batch_size, shuffle=True, generator=generator)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The validation part."""
+        return DataLoader(self.fold.val, batch_size=self.fold.batch_size)
+
+
+class ShuffledBatches(Sampler[list[int]]):
+    """So many batches of one size, cut from one shuffle of all items after the other.
+
+    Args:
+        length: Number of items; if there are fewer than a batch holds, an item comes more than once in it.
+        batch_size: Items per batch.
+        steps: Number of batches.
+        seed: Of the shuffles.
+    """
+
+    def __init__(self, length: int, batch_size: int, steps: int, seed: int) -> None:
+        self.length, self.batch_size, self.steps, self.seed = length, batch_size, steps, seed
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        waiting: list[int] = []
+        for _ in range(self.steps):
+            while len(waiting) < self.batch_size:
+                waiting += torch.randperm(self.length, generator=generator).tolist()
+            yield waiting[: self.batch_size]
+            waiting = waiting[self.batch_size :]
+
+
+class FreshStatistics(L.Callback):
+    """Estimates the running statistics of batch norms anew, on training volumes, before every look at the validation part.
+
+    Tumours fill few voxels, and how many differs from batch to batch: running averages lag behind weights that still change, so
+    that probabilities drift to one side while cases keep their order (Wu and Johnson 2021, Rethinking "Batch" in BatchNorm).
+    Networks without batch norms are left alone. Nothing is drawn at random.
+
+    Args:
+        most: Volumes to look at, at most.
+    """
+
+    def __init__(self, most: int = 256) -> None:
+        self.most = most
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Passes training volumes through the network, everything but the batch norms in evaluation mode."""
+        norms = [part for part in pl_module.modules() if isinstance(part, nn.BatchNorm3d)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over batches
+            norm.train()
+        seen = 0
+        for batch in trainer.datamodule.statistics_dataloader():
+            pl_module(batch["volume"].to(pl_module.device))
+            seen += len(batch["volume"])
+            if seen >= self.most:
+                break
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+class BestWeights(L.Callback):
+    """Keeps, in memory, the weights of the look with the largest AUC on the validation part; of equal ones, the least loss.
+
+    Args:
+        monitor: Name of the logged AUC.
+
+    Attributes:
+        weights: The weights, on the CPU.
+        auc: Their AUC, NaN where it is not defined.
+        step: Optimizer steps until then.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.weights: Weights = {}
+        self.auc, self.step = float("nan"), 0
+        self._best = (-1.0, 0.0)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compares with the best so far."""
+        auc, loss = float(trainer.callback_metrics[self.monitor]), float(trainer.callback_metrics["val/loss"])
+        # few validation cases leave few values of the AUC, and many looks with the same one
+        found = (auc if auc == auc else 0.0, -loss)
+        if found > self._best or not self.weights:
+            self._best, self.auc, self.step = found, auc, trainer.global_step
+            self.weights = copied_weights(pl_module)
+
+
+def copied_weights(module: nn.Module) -> Weights:
+    """Parameters and buffers as they are now, on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in module.state_dict().items()}
