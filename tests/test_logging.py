@@ -1,17 +1,16 @@
 """What a run really logged, read back from its CSV file and from its offline Weights & Biases record."""
 
 import csv
-import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import offline_record
 import pytest
 from front import TINY_VQGAN, read_yaml, tumorgen
+from offline_record import history
 from PIL import Image
 
 from tumorgen.metrics.reconstruction import ReconstructionMetrics
@@ -49,14 +48,7 @@ def table(run: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def records(run: Path) -> list[dict[str, Any]]:
     """Everything in the offline record."""
-    (folder,) = run.glob("wandb/offline-run-*")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    return [json.loads(line) for line in listed.splitlines() if line.startswith("{")]
-
-
-def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [record["history"]["item"] for record in records if record["type"] == "history"]
+    return offline_record.read(run)
 
 
 def column(rows: list[dict[str, Any]], name: str) -> list[float]:
@@ -104,20 +96,30 @@ def test_figures_lie_in_their_ranges(table: list[dict[str, str]]) -> None:
 
 
 def test_the_run_is_named_after_experiment_and_id(records: list[dict[str, Any]]) -> None:
-    (about,) = [record["run"] for record in records if record["type"] == "run"]
+    about = offline_record.about(records)
     assert about["run_group"] == "tiny"
     assert about["display_name"] == "logged"
     assert about["run_id"] == "tiny-logged"
     assert about["project"] == "tumorgen"
-    assert about["job_type"] == "fit"
+    assert about["job_type"] == "fit VQGAN"
+    assert about["tags"] == ["VQGAN", "ToyDataModule", "seed 0"]
     assert about["telemetry"]["feature"]["offline"]
 
 
+def test_every_figure_has_an_axis_and_a_summary(run: Path, records: list[dict[str, Any]]) -> None:
+    axes, summary = offline_record.axes(records), offline_record.summary(run)
+    for name in TERMS | HELD_OUT | RATES:
+        expected = "trainer/global_step" if name.startswith(("train/", "learning_rate")) else "epoch"
+        assert axes[name]["step_metric"] == expected, name
+        assert axes[name]["options"]["step_sync"], name
+        values = column(history(records), name)
+        assert summary[name] == pytest.approx({"min": min(values), "max": max(values), "last": values[-1]}), name
+    assert axes["pictures/reconstructions"]["step_metric"] == "epoch"
+    assert "summary" not in axes["pictures/reconstructions"]
+
+
 def test_the_dashboard_has_the_complete_configuration(run: Path, records: list[dict[str, Any]]) -> None:
-    known: dict[str, Any] = {}
-    for record in records:
-        if record["type"] == "config":
-            known |= record["config"]["update"]
+    known = offline_record.configuration(records)
     assert known["quantizer"]["init_args"]["num_codes"] == 16
     assert known["roi_size"] == 16, "facts of the data that the model took over"
     written = read_yaml(run / "config.yaml")

@@ -1,23 +1,24 @@
 """``tumorgen fit | validate | test | predict``: Lightning's CLI composes model, data and trainer from YAML."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from data_modules.errors import InputError
 from data_modules.files import atomic_path
+from tumorgen.callbacks.artifacts import VolumeArtifact
 from tumorgen.callbacks.progress import TimeLeft
 from tumorgen.callbacks.random_state import RandomState
 from tumorgen.callbacks.volumes import VolumeWriter
 from tumorgen.checkpoints import build, check_class, find_class, load_weights, read_checkpoint
-from tumorgen.loggers import run_loggers
+from tumorgen.loggers import WandbOptions, group_of, run_loggers, run_tags
 from tumorgen.remembered import (
     as_words,
     asks_for_help,
@@ -32,21 +33,6 @@ DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "
 """Facts that the data module states, and the model's constructor arguments that take them over."""
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
-
-
-@dataclass
-class WandbOptions:
-    """What Weights & Biases is told.
-
-    Attributes:
-        mode: `offline` writes the run to disk and needs no account; `online` also uploads it; `disabled` leaves it out.
-        project: Project that holds all experiments.
-        entity: User or team; None is the account's default.
-    """
-
-    mode: Literal["offline", "online", "disabled"] = "offline"
-    project: str = "tumorgen"
-    entity: str | None = None
 
 
 class SaveConfig(SaveConfigCallback):
@@ -159,6 +145,7 @@ class TumorgenCLI(LightningCLI):
             config.ckpt_path = str(self.run.last_checkpoint)
         else:
             self.run = new_run(config.runs_dir, config.experiment, config.run_id)
+        config.wandb.group = config.wandb.group or self._group_built_on(config) or config.experiment
         if config.ckpt_path is None:
             return
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
@@ -172,6 +159,12 @@ class TumorgenCLI(LightningCLI):
             # the tokenizer that a transformer was trained on may be gone by now; its checkpoint carries it
             for name in getattr(find_class(config.model.class_path), "self_contained", ()):
                 config.model.init_args[name] = config.ckpt_path
+
+    def _group_built_on(self, config: Namespace) -> str | None:
+        """The group of the run whose checkpoint this one continues, samples from or takes as its tokenizer."""
+        own = getattr(find_class(config.model.class_path), "self_contained", ())
+        built_on = [config.ckpt_path, *(config.model.init_args.get(name) for name in own)]
+        return next(filter(None, map(group_of, built_on)), None)
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer."""
@@ -228,15 +221,16 @@ class TumorgenCLI(LightningCLI):
         if trainer["default_root_dir"] is None:
             trainer["default_root_dir"] = str(self.run.folder)
         if trainer["logger"] in (None, True) and not trainer["fast_dev_run"]:
-            trainer["logger"] = run_loggers(
-                self.run, self.config.subcommand, options.mode, options.project, options.entity
-            )
+            tags = run_tags(self.model, self.datamodule, self.config[self.config.subcommand].seed_everything)
+            trainer["logger"] = run_loggers(self.run, self.config.subcommand, options, tags)
         if trainer["logger"] and not trainer["fast_dev_run"] and self.config.subcommand == "fit":
             trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))
         trainer["callbacks"] += [TimeLeft(), RandomState()]
         if self.config.subcommand == "predict":
             config["output"].checkpoint = Path(self.config.predict.ckpt_path)
             trainer["callbacks"].append(config["output"])
+            if options.artifacts:
+                trainer["callbacks"].append(VolumeArtifact(config["output"]))
         if self.config.subcommand == "fit" and trainer["enable_checkpointing"] is not False:
             trainer["callbacks"] += self._checkpoints()
         if trainer["strategy"] == "ddp":
@@ -250,10 +244,12 @@ class TumorgenCLI(LightningCLI):
         validation.
         """
         folder, monitor = self.run.checkpoints, getattr(self.model, "monitor", None)
+        monitor = getattr(self.model, "selection", monitor)  # the same figure with ties broken
         last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         if monitor is None:
             return [last]
-        return [ModelCheckpoint(folder, "best", monitor=monitor, enable_version_counter=False), last]
+        mode = getattr(self.model, "monitor_mode", "min")
+        return [ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False), last]
 
 
 def main(args: Sequence[str]) -> TumorgenCLI:
