@@ -175,7 +175,8 @@ class VolumeFolder(Sequence[Item]):
         raise InputError(
             f"{self.folder}: nothing says which range its intensities have (no manifest.json of tumorgen does); "
             f"{self.names[0]} holds values from {voxels.min():g} to {voxels.max():g}. State the range, black to white: "
-            "intensities '[0, 1]', '0..1000', '[-1, 1]' or any other pair"
+            "intensities '[0, 1]', '0..1000', '[-1, 1]' or any other pair (`tumorgen evaluate`: --generated_intensities, "
+            "--real_intensities)"
         )
 
     def _conversions(self) -> tuple[str, ...]:
@@ -203,7 +204,8 @@ class VolumeFolder(Sequence[Item]):
             raise InputError(
                 f"{self.paths[odd[0]]} ({len(odd)} of {len(self)} volumes): found {self._grids[odd[0]]}, expected {wanted}. "
                 "Allow conversion (resampled, then cropped or padded around the tumour), or, where the header is wrong, "
-                "state the stored axes, for example axes SPL: size must agree then, and the spacing is taken as expected"
+                "state the stored axes, for example axes SPL: the spacing is then taken as expected "
+                "(`tumorgen evaluate`: --convert true, --generated_axes SPL)"
             )
         kinds = Counter(str(self._grids[i]) for i in odd)
         notes += [f"{count} volumes converted from {kind} to {wanted}" for kind, count in sorted(kinds.items())]

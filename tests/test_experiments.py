@@ -12,6 +12,7 @@ from tiny import merged
 
 EXPERIMENTS = ROOT / "experiments"
 SHRINK_VQGAN, SHRINK_TRANSFORMER = HELPERS / "shrink_vqgan.yaml", HELPERS / "shrink_transformer.yaml"
+SHRINK_CLASSIFIER = HELPERS / "shrink_classifier.yaml"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ def stage2(*overlays: str) -> Shipped:
     return Shipped(("transformer.yaml", *overlays), SHRINK_TRANSFORMER, logged="val/cross_entropy_corrupted")
 
 
+def downstream(*overlays: str) -> Shipped:
+    return Shipped(("classifier.yaml", *overlays), SHRINK_CLASSIFIER, logged="val/auc")
+
+
 TRAINED = [
     stage1(),
     stage1("demo/vqgan.yaml"),
@@ -55,7 +60,11 @@ TRAINED = [
     stage2("overlays/masking_top_k_25.yaml"),
     stage2("overlays/masking_top_k_50.yaml"),
     stage2("overlays/paper_transformer.yaml"),
+    downstream(),
+    downstream("demo/classifier.yaml"),
 ]
+# run by tests/commands/test_benchmark.py
+BENCHMARKED = [("benchmark.yaml", "demo/benchmark.yaml")]
 SAMPLED = [("sample.yaml",), ("sample.yaml", "overlays/bf16_sampling.yaml")]
 each = pytest.mark.parametrize("shipped", TRAINED, ids=lambda shipped: "+".join(shipped.configs))
 
@@ -105,7 +114,9 @@ def generator(tokenizer: Path, tiny_cohort: Path, cache: Path, tmp_path_factory:
 
 def test_every_shipped_yaml_is_tested() -> None:
     names = {path.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob("*.yaml")}
-    assert {name for configs in [*(shipped.configs for shipped in TRAINED), *SAMPLED] for name in configs} == names
+    assert {
+        name for configs in [*(shipped.configs for shipped in TRAINED), *BENCHMARKED, *SAMPLED] for name in configs
+    } == names
 
 
 @each

@@ -13,8 +13,12 @@ TRAINING = {
 COMMANDS = {
     "prepare": "cut the ROIs of a cohort into the cache (fit does it by itself)",
     "phantom": "write a cohort of artificial cases, for tests and demonstrations only",
-    "weights": "fetch, check and convert the weights of the perceptual terms, once",
+    "weights": "fetch and check the perceptual weights and the report's viewer, once",
     "reconstruct": "put one case of yours through a trained tokenizer",
+    "evaluate": "generated tumours against real ones: distances, diversity, memorisation",
+    "benchmark": "do generated tumours help a classifier of real ones? Arms, folds, seeds, statistics",
+    "report": "everything that was found on one page that opens anywhere",
+    "dashboard": "lay out the Weights & Biases workspace of an experiment",
     "demo": "the whole method on phantoms, on a CPU, with a check of what came out",
     "import-checkpoint": "turn a checkpoint of the published code into one of tumorgen",
     "init": "copy the shipped experiments into a folder of yours",

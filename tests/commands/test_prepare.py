@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from data_modules.errors import InputError
+from data_modules.volumes import VolumeFolder
 from tumorgen.commands.prepare import run
 
 SMALL = ["--data.roi_size", "32", "--data.folds", "2"]
@@ -46,6 +47,20 @@ def test_shipped_experiments_are_accepted(tiny_cohort, tmp_path):
     shipped = Path(__file__).parents[2] / "experiments" / "vqgan.yaml"
     options = ["--data.root", str(tiny_cohort), "--data.cache_dir", str(tmp_path), *SMALL]
     assert run(["--config", str(shipped), *options]) == 0
+
+
+def test_export_writes_a_folder_that_evaluate_reads(tiny_cohort, tmp_path, capsys):
+    options = ["--data.root", str(tiny_cohort), "--data.cache_dir", str(tmp_path), *SMALL]
+    assert run([*options, "--export", str(tmp_path / "real")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "real")
+    folder = VolumeFolder(tmp_path / "real")
+    assert len(folder) == 8
+    assert set(folder.parts.values()) == {"train", "val", "test"}
+
+
+def test_export_wants_a_cohort(tmp_path):
+    with pytest.raises(InputError, match="--export: a ToyDataModule has no regions of a cohort"):
+        run(["--data", "toy.ToyDataModule", "--export", str(tmp_path / "real")])
 
 
 @pytest.mark.parametrize(

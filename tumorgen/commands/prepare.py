@@ -1,6 +1,7 @@
 """`tumorgen prepare`: cuts the regions of interest of a cohort into the cache; `fit` does the same by itself."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _OTHER_SECTIONS = (
 def run(argv: Sequence[str]) -> int:
     """Runs `tumorgen prepare --data.root DIR ...` or `tumorgen prepare --config experiments/vqgan.yaml ...`.
 
+    `--export DIR` also writes the regions as NIfTI, in the layout of generated volumes, for `tumorgen evaluate`.
+
     Args:
         argv: Words after `prepare`.
 
@@ -35,17 +38,26 @@ def run(argv: Sequence[str]) -> int:
         0: every case is prepared.
 
     Raises:
-        InputError: if cases cannot be used or cannot be split.
+        InputError: if cases cannot be used or cannot be split, or the folder to export to holds something else.
         ArgumentError: for unknown or malformed options.
     """
     from data_modules.brats import BraTSDataModule
+    from data_modules.errors import InputError
+    from data_modules.export import export_volumes
 
     parser = _parser()
-    data = parser.instantiate_classes(parser.parse_args(list(argv))).data
+    options = parser.instantiate_classes(parser.parse_args(list(argv)))
+    data, folder = options.data, options.export
+    if folder is not None and not isinstance(data, BraTSDataModule):
+        raise InputError(
+            f"--export: a {type(data).__name__} has no regions of a cohort to write; expected a BraTSDataModule"
+        )
     data.prepare_data()
     if isinstance(data, BraTSDataModule):  # other data modules have caches of their own kind, or none
         data.setup()
         _report(data)
+    if folder is not None:
+        print(export_volumes(data, folder))
     return 0
 
 
@@ -64,6 +76,9 @@ def _parser() -> "ArgumentParser":
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="an experiment; only its data section counts")
     parser.add_subclass_arguments(ROIDataModule, "data", fail_untyped=False, required=True)
+    parser.add_argument(
+        "--export", type=Path | None, default=None, help="folder to write all regions to, as NIfTI with a manifest"
+    )
     parser.set_defaults({"data": {"class_path": "data_modules.brats.BraTSDataModule"}})
     for section in _OTHER_SECTIONS:
         parser.add_argument(f"--{section}", type=Any, default=None, help=SUPPRESS)

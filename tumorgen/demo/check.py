@@ -16,13 +16,16 @@ from torch.utils.data import Dataset
 from data_modules.base import Item
 from data_modules.errors import InputError
 from data_modules.files import write_json
+from tumorgen.benchmark.arms import CONTROL
+from tumorgen.benchmark.summary import DIFFERENCE
 from tumorgen.checkpoints import load_module
-from tumorgen.classifier.networks import SmallCNN
+from tumorgen.classifier.quick import train_quickly
 from tumorgen.demo.folders import DemoFolder
 from tumorgen.metrics.codebook import code_usage, count_codes
 from tumorgen.metrics.importance import importance_auc
 from tumorgen.metrics.reconstruction import shape_dice
 from tumorgen.metrics.shape import plausible_share, shape_of
+from tumorgen.records import read_results
 from tumorgen.types import Labels, Volume
 from tumorgen.vqgan.module import VQGAN
 
@@ -70,7 +73,7 @@ def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
         x_hat = model.decode(encoding.codes)
         codes = model.encode(train[0]).codes
     counts = count_codes(codes, train[1], model.quantizer.num_codes, len(model.class_names)).sum(0)
-    judges = [train_classifier(*train, seed=seed) for seed in range(NETWORKS)]
+    judges = [train_quickly(*train, num_classes=2, seed=seed, epochs=EPOCHS) for seed in range(NETWORKS)]
     original_auc, rebuilt_auc = auc(judges, x, labels), auc(judges, x_hat, labels)
     generated_auc, permuted_auc = auc(judges, *generated), auc(judges, *generated, permutations=PERMUTATIONS)
     shapes = plausible_share(
@@ -90,6 +93,7 @@ def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
             thresholds["plausible_share"],
         ),
         Finding("equal_pairs", float(equal_pairs(*generated)), 0, 0),
+        Finding("shuffled_control_low", shuffled_control_low(folder.benchmark), -1, 0),
     ]
     extra = {"original_auc": original_auc, "reconstruction_auc": rebuilt_auc, "held_out": len(x), "shapes": shapes}
     report: dict[str, Any] = {finding.name: finding.value for finding in findings}
@@ -122,23 +126,6 @@ def read_samples(folder: Path, class_names: Sequence[str]) -> tuple[Volume, Labe
     return torch.stack(volumes), torch.tensor(labels)
 
 
-def train_classifier(volumes: Volume, labels: Labels, seed: int) -> nn.Module:
-    """A small network that learned to tell the classes of real volumes apart, in evaluation mode."""
-    torch.manual_seed(seed)
-    model = SmallCNN(num_classes=int(labels.max()) + 1)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
-    for _ in range(EPOCHS):
-        for batch in torch.randperm(len(volumes)).split(20):
-            flips = [axis for axis in (2, 3, 4) if torch.rand(()) < 0.5]
-            loss = nn.functional.cross_entropy(model(volumes[batch].flip(flips)), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        schedule.step()
-    return model.eval()
-
-
 def auc(judges: Sequence[nn.Module], volumes: Volume, labels: Labels, permutations: int = 0) -> float:
     """AUC of class 1 against class 0 by the mean of several networks; with permuted labels, the mean over permutations."""
     with torch.no_grad():
@@ -147,6 +134,27 @@ def auc(judges: Sequence[nn.Module], volumes: Volume, labels: Labels, permutatio
         return float(roc_auc_score(labels.numpy(), scores.numpy()))
     generator = np.random.default_rng(0)
     return float(np.mean([roc_auc_score(generator.permutation(labels.numpy()), scores) for _ in range(permutations)]))
+
+
+def shuffled_control_low(benchmark: Path) -> float:
+    """Lower end of the paired AUC difference between generated volumes under shuffled labels and real ones alone.
+
+    Above 0, labels that mean nothing would help: the benchmark would be broken.
+
+    Raises:
+        InputError: The benchmark was not run to its end.
+    """
+    records = read_results(benchmark / "benchmark.json").records
+    found = [
+        record.interval.low
+        for record in records
+        if record.metric == DIFFERENCE and record.subject["arm"] == CONTROL and record.interval is not None
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"{benchmark}: {len(found)} paired differences of {CONTROL}, expected 1; run `tumorgen demo` first."
+        )
+    return found[0]
 
 
 def equal_pairs(volumes: Volume, labels: Labels) -> int:

@@ -45,6 +45,26 @@ class DemoFolder:
         """Held-out originals, reconstructions and importance."""
         return self.root / "reconstructions.png"
 
+    @property
+    def real(self) -> Path:
+        """Regions of all phantoms as NIfTI, in the layout of sampled ones."""
+        return self.root / "real"
+
+    @property
+    def evaluation(self) -> Path:
+        """Generated against real phantoms."""
+        return self.root / "evaluation"
+
+    @property
+    def benchmark(self) -> Path:
+        """Classifiers trained with and without generated phantoms."""
+        return self.root / "benchmark"
+
+    @property
+    def report(self) -> Path:
+        """Everything on one page."""
+        return self.root / "report.html"
+
     def run(self, stage: str) -> Path:
         """The run of a stage."""
         return self.runs / f"demo-{stage}" / "run"

@@ -1,0 +1,74 @@
+"""Real regions as a folder of volumes: what prepare cut out, with patients and parts, whole or not at all."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from data_modules.brats import BraTSDataModule
+from data_modules.errors import InputError
+from data_modules.export import export_volumes
+from data_modules.volumes import VolumeFolder
+
+
+@pytest.fixture
+def data(tiny_cohort, tmp_path):
+    module = BraTSDataModule(tiny_cohort, roi_size=32, folds=2, fold=1, cache_dir=tmp_path / "cache")
+    module.prepare_data()
+    module.setup()
+    return module
+
+
+def test_exported_volumes_are_those_of_the_data_module(data, tmp_path):
+    folder = VolumeFolder(export_volumes(data, tmp_path / "real"))
+    assert len(folder) == 8
+    assert (folder.class_names, folder.roi_size, folder.spacing) == (("LGG", "HGG"), 32, 1.0)
+    assert folder.manifest["kind"] == "real"
+    assert folder.manifest["fold"] == {"fold": 1, "folds": 2, "val_share": 0.15, "seed": 0}
+    assert folder.unlisted == ()
+    by_case = dict(zip(folder.cases, range(8), strict=True))
+    for part, dataset in (("train", data.train_dataset), ("val", data.val_dataset), ("test", data.test_dataset)):
+        assert len(folder.indices(parts=[part])) == len(dataset)
+        for entry in dataset.entries:
+            index = by_case[entry.case]
+            assert folder.parts[folder.names[index]] == part
+            assert folder.labels[index] == entry.label
+            assert folder.patients[index] == entry.patient
+            original = data.store.load(entry.roi)
+            expected = np.where(original > -0.9, original, -1)
+            np.testing.assert_allclose(folder.volume(index), expected, atol=2e-7)
+    header = nib.load(folder.paths[0]).header
+    assert b"synthetic" not in header["descrip"].tobytes()
+
+
+def test_the_same_again_is_left_as_it_is_and_anything_else_is_not_touched(data, tmp_path):
+    folder = export_volumes(data, tmp_path / "real")
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert export_volumes(data, folder) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
+    next(folder.rglob("*.nii.gz")).unlink()
+    with pytest.raises(InputError, match=r"--export: .*real holds something else already"):
+        export_volumes(data, folder)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    (tmp_path / "empty").mkdir()
+    assert len(VolumeFolder(export_volumes(data, tmp_path / "empty"))) == 8
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("data_modules.export.write_json", full)
+    with pytest.raises(OSError, match="no space"):
+        export_volumes(data, tmp_path / "real")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_the_manifest_lists_every_file(data, tmp_path):
+    folder = export_volumes(data, tmp_path / "real")
+    content = json.loads((folder / "manifest.json").read_text())
+    assert {entry["file"] for entry in content["volumes"]} == {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.nii.gz")
+    }
+    assert set(content["volumes"][0]) == {"file", "class", "case", "patient", "part"}
