@@ -13,7 +13,8 @@ from stage2_probes import Noise
 
 from data_modules.errors import InputError
 from data_modules.request import SamplingRequest
-from tumorgen.callbacks.volumes import VolumeWriter, to_nifti
+from data_modules.volume_file import to_nifti
+from tumorgen.callbacks.volumes import VolumeWriter
 
 COUNTS = {"LGG": 3, "HGG": 4}
 

@@ -81,7 +81,6 @@ def test_memory_hardly_grows_with_the_number_of_volumes(tmp_path):
     roots = [linked(tmp_path / name, 96, 1.0, part, distinct=3) for name, part in (("few", few), ("many", many))]
     quick = {"resamples": 20, "permutations": 20, "splits": 4, "passes": 5, "pairs": 2, "closest": 1, "neighbours": 2}
     before, after = measure("tiny", *roots, memory=0.03, **quick)
-    print(before, after)
     assert after["peak_mib"] - before["peak_mib"] < 70, (before, after)
 
 

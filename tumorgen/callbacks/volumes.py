@@ -8,37 +8,16 @@ from typing import Any, Literal
 
 import lightning as L
 import nibabel as nib
-import numpy as np
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from data_modules.errors import InputError
 from data_modules.files import atomic_path, sha256, write_json
 from data_modules.request import RequestBatch
 from data_modules.roi import foreground
+from data_modules.volume_file import to_nifti
 from tumorgen.generator import Generator
 from tumorgen.provenance import package_versions
 from tumorgen.types import Volume
-
-
-def to_nifti(volume: np.ndarray, spacing: float, dtype: str = "float32") -> nib.Nifti1Image:
-    """A generated volume as an image that viewers understand.
-
-    Args:
-        volume: (D, H, W) in [-1, 1].
-        spacing: Side of a voxel in mm.
-        dtype: `float32` for intensities in [0, 1], `int16` for 0..1000.
-
-    Returns:
-        Voxels (x, y, z) with LPS axes, the volume centred on the world's origin, background (x <= -0.9) exactly 0.
-    """
-    intensities = np.where(foreground(volume), (np.clip(volume, -1, 1) + 1) / 2, 0).transpose(2, 1, 0)
-    voxels = np.rint(1000 * intensities).astype(np.int16) if dtype == "int16" else intensities.astype(np.float32)
-    affine = np.diag([-spacing, -spacing, spacing, 1.0])
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(voxels.shape) - 1) / 2)
-    image = nib.Nifti1Image(voxels, affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"synthetic tumour region, tumorgen"
-    return image
 
 
 class VolumeWriter(BasePredictionWriter):

@@ -6,7 +6,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 from data_modules.base import Item
 from data_modules.errors import InputError
 from data_modules.files import write_json
+from data_modules.volumes import VolumeFolder
 from tumorgen.benchmark.arms import CONTROL
 from tumorgen.benchmark.summary import DIFFERENCE
 from tumorgen.checkpoints import load_module
@@ -114,16 +114,11 @@ def read_samples(folder: Path, class_names: Sequence[str]) -> tuple[Volume, Labe
     Raises:
         InputError: A class has no volume.
     """
-    volumes, labels = [], []
+    samples = VolumeFolder(folder, class_names, intensities="[0, 1]")
     for label, name in enumerate(class_names):
-        paths = sorted((folder / name).glob("*.nii.gz"))
-        if not paths:
+        if not len(samples.indices(label)):
             raise InputError(f"{folder / name}: holds no sampled volume; run `tumorgen demo` first.")
-        for path in paths:
-            intensities = np.asarray(nib.load(path).dataobj, dtype=np.float32).transpose(2, 1, 0)
-            volumes.append(torch.from_numpy(2 * intensities - 1)[None])
-            labels.append(label)
-    return torch.stack(volumes), torch.tensor(labels)
+    return samples.stack(), torch.from_numpy(samples.labels)
 
 
 def auc(judges: Sequence[nn.Module], volumes: Volume, labels: Labels, permutations: int = 0) -> float:
