@@ -6,7 +6,7 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python -m
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env test test-slow test-real bench lint types check demo demo-check showcase showcase-check clean
+.PHONY: help env test test-slow test-real evidence bench lint types check demo demo-check showcase showcase-check clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-slow: env  ## tests that train for minutes
 
 test-real: env  ## tests on real BraTS cases ($$TUMORGEN_REAL_DATA, or ../shared/data)
 	$(RUN) pytest -m realdata
+
+evidence: env  ## floors, copies and the control at full size: is the evaluation itself right? (minutes)
+	$(RUN) pytest -m slow tests/evidence
 
 bench: env  ## timings: each optimisation against its plain form, as ratios
 	$(RUN) pytest -m bench -s -p no:xdist

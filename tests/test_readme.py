@@ -84,6 +84,8 @@ def here(
         cohort_writer(folder / "BraTS2019", 6, 6)
         for name, voxels in zip(("FLAIR", "SEG"), scan_maker(shape=(96, 104, 80), radii=(30, 26, 24)), strict=True):
             nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii.gz")
+        for name in ("real", "samples"):
+            (folder / name).mkdir()
     monkeypatch.chdir(folder)
     return folder
 
@@ -100,6 +102,9 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_checkpoint, "import_checkpoint", stop)
     monkeypatch.setattr(phantom, "write_cohort", stop)
     monkeypatch.setattr("tumorgen.commands.reconstruct.reconstruct", stop)
+    monkeypatch.setattr("tumorgen.commands.evaluate._folders", stop)
+    monkeypatch.setattr("tumorgen.commands.report.write_report", stop)
+    monkeypatch.setattr("tumorgen.dashboard.workspace.save", stop)
     monkeypatch.setattr("data_modules.brats.BraTSDataModule.prepare_data", stop)
 
 
@@ -136,6 +141,8 @@ def test_mentioned_options_are_understood(here: Path, idle: None, capsys: pytest
     """Those of training together in one command; those of sampling one by one, since samplers exclude each other."""
     fit = ["fit", "--config", "experiments/vqgan.yaml", "--data.root", "BraTS2019"]
     predict = ["predict", "--config", "experiments/sample.yaml", "--ckpt_path", "CKPT", "--data.counts", "{LGG: 1}"]
+    evaluate = ["evaluate", "--real", "real", "--generated", "samples", "--output", "out"]
+    benchmark = [word for word in typed("benchmark") if word != "--folds" and word != "[0]"]
     seen = set()
     for option in OPTIONS:
         words = [*option, VALUES[option[-1]]] if option[-1] in VALUES else option
@@ -145,6 +152,18 @@ def test_mentioned_options_are_understood(here: Path, idle: None, capsys: pytest
         elif re.match(r"--(output|model\.sampler|data\.(seed|counts))", words[0]):
             understood([*predict, *words], capsys)
             seen.add("predict")
+        elif re.match("--(generated_intensities|convert|features)", words[0]):
+            understood([*evaluate, *words], capsys)
+            seen.add("evaluate")
+        elif re.match("--(trust_unmanifested|only)", words[0]):
+            understood([*benchmark, *words], capsys)
+            seen.add("benchmark")
+        elif words[:2] == ["--data", "data_modules.synthetic.MixedDataModule"]:
+            classifier = ["fit", "--config", "experiments/classifier.yaml", "--data.root", "BraTS2019"]
+            understood([*classifier, *words], capsys)
+            seen.add("classifier")
+        elif re.match(r"--wandb\.artifacts", words[0]):
+            understood([*predict, *words], capsys)
         elif words[0] == "--resume":
             assert words[1:] in ([], ["ID"])
             understood([*fit, "--resume", *[RUN_ID for _ in words[1:]]], capsys)
@@ -153,13 +172,13 @@ def test_mentioned_options_are_understood(here: Path, idle: None, capsys: pytest
             fit += words
             seen.add("fit")
     understood(fit, capsys)
-    assert seen == {"weights", "predict", "resume", "fit"}
+    assert seen == {"weights", "predict", "resume", "fit", "evaluate", "benchmark", "classifier"}
 
 
 def test_a_wrong_option_would_be_noticed(here: Path, idle: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The checks above can fail: every kind of command, with something that does not exist."""
     found = {words[0]: words for words in TYPED}
-    for command in ("prepare", "weights", "fit", "predict", "reconstruct"):
+    for command in ("prepare", "weights", "fit", "predict", "reconstruct", "evaluate", "benchmark", "report"):
         with pytest.raises(AssertionError, match="tumorgen: error"):
             understood([*found[command], "--nonsense", "3"], capsys)
     with pytest.raises(AssertionError, match="top_q"):
@@ -214,7 +233,9 @@ def test_python_runs_and_shows_tumours(block: str, here: Path, monkeypatch: pyte
 
 
 def test_there_is_something_to_test() -> None:
-    assert {words[0] for words in TYPED} >= {"prepare", "weights", "fit", "predict", "reconstruct"}
+    assert {words[0] for words in TYPED} >= {
+        *("prepare", "weights", "fit", "predict", "reconstruct", "evaluate", "benchmark", "report")
+    }
     assert len(blocks("python")) == 1
     assert len(OPTIONS) > 8
 

@@ -114,7 +114,7 @@ class Record:
     def _content(self) -> dict[str, Any]:
         content = {
             "metric": self.metric,
-            "value": self.value,
+            "value": float(self.value),
             "definition": dict(self.definition),
             "subject": dict(self.subject),
             "counts": dict(self.counts),
