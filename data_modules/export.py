@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 
+from data_modules import cache
 from data_modules.brats import BraTSDataModule
 from data_modules.dataset import ROIDataset
 from data_modules.errors import InputError
@@ -19,7 +20,8 @@ def export_volumes(data: BraTSDataModule, folder: Path) -> Path:
     """Writes all regions to `<folder>/<class>/<case>.nii.gz`, and a manifest with patients and the parts of the fold.
 
     Intensities become [0, 1] and voxels at or below -0.9 exactly 0, as in generated volumes. The folder appears as a whole
-    or not at all; one that holds the same already is left as it is.
+    or not at all; one that holds the same already is left as it is. Checksums of the scans and masks that the regions were cut
+    from are in the manifest: where one of them has changed since, an earlier export is not the same.
 
     Args:
         data: Prepared and set up.
@@ -36,8 +38,8 @@ def export_volumes(data: BraTSDataModule, folder: Path) -> Path:
         if _is_current(folder, manifest):
             return folder
         raise InputError(
-            f"--export: {folder} holds something else already (other files, or regions of another cohort, size or fold); "
-            "choose another folder, or remove this one"
+            f"--export: {folder} holds something else already (other files, or regions of another cohort, size or fold, "
+            "or cut from scans and masks that have changed since); choose another folder, or remove this one"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
@@ -57,6 +59,7 @@ def export_volumes(data: BraTSDataModule, folder: Path) -> Path:
 def _manifest(data: BraTSDataModule) -> dict[str, Any]:
     return {
         "kind": "real",
+        "cache_format": cache.FORMAT,
         "class_names": list(data.class_names),
         "roi_size": data.roi_size,
         "spacing_mm": data.spacing,
@@ -77,7 +80,15 @@ def _volumes(data: BraTSDataModule) -> list[tuple[dict[str, str], ROIDataset, in
             raise RuntimeError("call prepare_data() and setup() first")
         for index, case in enumerate(dataset.entries):
             file = f"{case.class_name}/{case.case}.nii.gz"
-            entry = {"file": file, "class": case.class_name, "case": case.case, "patient": case.patient, "part": part}
+            entry = {
+                "file": file,
+                "class": case.class_name,
+                "case": case.case,
+                "patient": case.patient,
+                "part": part,
+                "scan_sha256": case.roi.scan.sha256,
+                "mask_sha256": case.roi.mask.sha256,
+            }
             found.append((entry, dataset, index))
     return sorted(found, key=lambda one: one[0]["file"])
 

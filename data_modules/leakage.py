@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.errors import InputError
+from data_modules.files import sha256
+from data_modules.volumes import VolumeFolder
 
 _SHOWN = 3
 
@@ -27,9 +29,27 @@ def leaked_patients(manifest: Mapping[str, Any], patients: Iterable[str]) -> lis
 
 
 def origin_known(manifest: Mapping[str, Any] | None) -> bool:
-    """Whether a manifest tells all training patients: there is one, and no part of the chain behind it is unknown."""
+    """Whether a manifest tells all training patients: it lists some, and no part of the chain behind it is unknown.
+
+    An empty list is no answer: whatever learns to generate tumours has learnt from somebody.
+    """
     origin = (manifest or {}).get("training_patients") or {}
-    return "training_patients" in origin and not origin.get("training_patients_unknown", False)
+    return bool(origin.get("training_patients")) and not origin.get("training_patients_unknown", False)
+
+
+def unlisted_volumes(folder: VolumeFolder) -> tuple[str, ...]:
+    """Names of volumes that the manifest does not list, or lists with the checksum of another file.
+
+    Where an entry has no checksum, any file of that name is taken for the one listed. Reads all files that have one.
+    """
+    entries = (folder.manifest or {}).get("volumes", ())
+    names = (entry["file"].removesuffix(".gz").removesuffix(".nii") for entry in entries)
+    checksums = {name: entry["sha256"] for name, entry in zip(names, entries, strict=True) if "sha256" in entry}
+    found = list(folder.unlisted)
+    for name, path in zip(folder.names, folder.paths, strict=True):
+        if name in checksums and sha256(path) != checksums[name]:
+            found.append(name)
+    return tuple(sorted(found))
 
 
 def check_leakage(
@@ -46,7 +66,7 @@ def check_leakage(
         folder: Where the volumes are, for the message.
         manifest: Their manifest; None where there is none.
         held_out: Validation and test patients.
-        unlisted: Names of volumes in the folder that its manifest does not list.
+        unlisted: Names of volumes that its manifest does not list, see `unlisted_volumes`.
         trust_unmanifested: Accept volumes that cannot tell what they were trained on. Known leaks are refused all the same.
 
     Raises:
@@ -68,9 +88,9 @@ def check_leakage(
         return
     found = "there is no manifest.json"
     if manifest is not None:
-        found = "manifest.json does not tell all of them"
+        found = "manifest.json does not tell all of them (training_patients_unknown, or an empty list)"
     if unlisted:
-        found = f"manifest.json does not list {unlisted[0]} ({len(unlisted)} such volumes)"
+        found = f"manifest.json does not list {unlisted[0]}, or with another sha256 ({len(unlisted)} such volumes)"
     raise InputError(
         f"{folder}: cannot tell which patients these volumes were trained on: {found}, expected salted hashes of all. "
         "Where you know that no validation or test patient was among them, say so with the option trust_unmanifested."

@@ -10,7 +10,7 @@ from data_modules.base import Item
 from data_modules.brats import BraTSDataModule
 from data_modules.dataset import ROIDataset
 from data_modules.errors import InputError
-from data_modules.leakage import check_leakage
+from data_modules.leakage import check_leakage, origin_known, unlisted_volumes
 from data_modules.selections import (
     Selection,
     joined,
@@ -66,7 +66,8 @@ class SyntheticDataModule(BraTSDataModule):
 
     Attributes:
         generated_folders: The folders with their manifests, after `setup`.
-        generated_origins: What their manifests say of training patients, for the provenance of what is trained on them.
+        generated_origins: Per folder salt and hashes of training patients as its manifest has them, and whether there are
+            others that are unknown: for the provenance of what is trained on the volumes.
     """
 
     train_dataset: Dataset[Item] | None  # type: ignore[assignment]  # wider than for real data alone
@@ -96,12 +97,7 @@ class SyntheticDataModule(BraTSDataModule):
         self.trust_unmanifested = trust_unmanifested
         self.intensities, self.axes, self.convert = intensities, axes, convert
         self.generated_folders: list[VolumeFolder] = []
-
-    @property
-    def generated_origins(self) -> list[dict[str, Any]]:
-        """Per folder: salt and hashes of training patients, or that they are unknown."""
-        unknown = {"training_patients_unknown": True}
-        return [(folder.manifest or {}).get("training_patients") or unknown for folder in self.generated_folders]
+        self.generated_origins: list[dict[str, Any]] = []
 
     def setup(self, stage: str | None = None) -> None:
         """Puts the training set together; validation and test parts are the real ones.
@@ -129,15 +125,18 @@ class SyntheticDataModule(BraTSDataModule):
         assert self.val_dataset is not None
         assert self.test_dataset is not None
         held_out = {entry.patient for part in (self.val_dataset, self.test_dataset) for entry in part.entries}
-        self.generated_folders = []
+        self.generated_folders, self.generated_origins = [], []
         for folder in self.generated:
             volumes = VolumeFolder(
                 folder, self.class_names, self.roi_size, self.spacing, self.intensities, self.axes, self.convert
             )
-            check_leakage(
-                folder, volumes.manifest, held_out, volumes.unlisted, trust_unmanifested=self.trust_unmanifested
-            )
+            unlisted = unlisted_volumes(volumes)
+            check_leakage(folder, volumes.manifest, held_out, unlisted, trust_unmanifested=self.trust_unmanifested)
+            origin = dict((volumes.manifest or {}).get("training_patients") or {})
+            if unlisted or not origin_known(volumes.manifest):  # accepted on trust, which is not handed on
+                origin["training_patients_unknown"] = True
             self.generated_folders.append(volumes)
+            self.generated_origins.append(origin)
         result = joined(*(AugmentedVolumes(folder, self.augmentation) for folder in self.generated_folders))
         if self.generated_per_class is not None:
             result = limited(result, self.generated_per_class, self.selection_seed)

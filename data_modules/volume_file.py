@@ -16,6 +16,8 @@ from data_modules.roi import BACKGROUND, denormalise, extract, foreground
 LPS = ("L", "P", "S")
 SAME_SPACING = 0.01  # relative; headers round
 _TOLERANCE = 1e-3  # share of the range by which interpolation and rounding may leave it
+_CLIPPED = 0.25  # share of the range by which clipped values may leave it: what is farther off has another range
+_SMALLEST_VOXEL = 1e-9  # mm^3
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 
@@ -108,7 +110,7 @@ def read_grid(path: Path, axes: str | None = None, spacing: float | None = None)
         spacing: Edge length of a voxel in mm that goes with `axes`.
 
     Raises:
-        InputError: The file is no NIfTI image of three dimensions.
+        InputError: The file is no NIfTI image of three dimensions, or has no usable position in space.
     """
     try:
         image = nib.load(path)
@@ -120,6 +122,11 @@ def read_grid(path: Path, axes: str | None = None, spacing: float | None = None)
         raise InputError(f"{path}: found an image of shape {stored}, expected one 3D volume")
     if axes is not None:
         affine, stated = _affine_of(axes, spacing or 1.0), True
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _SMALLEST_VOXEL:
+        raise InputError(
+            f"{path}: the header gives voxels no size or position in space (affine {affine.tolist()}). Write the volume "
+            "again with a header that does"
+        )
     change = ornt_transform(io_orientation(affine), axcodes2ornt(("S", "P", "L")))
     order = np.argsort(change[:, 0])
     steps = np.linalg.norm(affine[:3, :3], axis=0)
@@ -137,7 +144,7 @@ def load_volume(
         path: A NIfTI file.
         intensities: Which stored values mean -1 and 1.
         axes: Directions in which the stored axes grow, for example `SPL`; None believes the header.
-        clip: Take values outside of the range as its ends instead of refusing them.
+        clip: Take values outside of the range, by up to a quarter of its span, as its ends instead of refusing them.
         spacing: Edge length of a voxel in mm that goes with `axes`.
 
     Returns:
@@ -153,11 +160,16 @@ def load_volume(
     low, high = float(voxels.min()), float(voxels.max())
     if not np.isfinite(low + high):
         raise InputError(f"{path}: holds NaN or infinite values; write the volume again")
-    slack = _TOLERANCE * (intensities.high - intensities.low)
-    if not clip and (low < intensities.low - slack or high > intensities.high + slack):
+    slack = (_CLIPPED if clip else _TOLERANCE) * (intensities.high - intensities.low)
+    if low < intensities.low - slack or high > intensities.high + slack:
+        advice = (
+            "; conversion clips values that are off by a quarter of the range at most"
+            if clip
+            else ", or allow conversion, which takes values a little outside as the ends of the range"
+        )
         raise InputError(
             f"{path}: holds values from {low:g} to {high:g}, expected {intensities}. State the range that the folder's "
-            "values really have, or allow conversion, which takes values outside as the ends of the range"
+            f"values really have{advice}"
         )
     unit = np.clip((voxels - intensities.low) / (intensities.high - intensities.low), 0, 1)
     volume = np.ascontiguousarray(2 * unit - 1, dtype=np.float32)

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from data_modules.base import Item
 from data_modules.errors import InputError
-from data_modules.grades import class_order
-from data_modules.roi import BACKGROUND
+from data_modules.roi import BACKGROUND, foreground
 from data_modules.volume_file import Grid, Intensities, converted, load_volume, read_grid
+from data_modules.volume_layout import class_folders, stem, volume_files, without_suffix
 
 PARTS = ("train", "val", "test")
-_SUFFIXES = (".nii.gz", ".nii")
 
 
 class VolumeFolder(Sequence[Item]):
@@ -35,11 +34,11 @@ class VolumeFolder(Sequence[Item]):
         roi_size: Edge length in voxels that every volume must have; None takes that of the manifest or the first volume.
         spacing: Edge length of a voxel in mm that every volume must have; None likewise.
         intensities: Stored values that mean -1 and 1, such as `[0, 1]`, `0..1000` or `[-1, 1]`, for folders whose manifest
-            does not say it.
+            does not say it. Then volumes without background, and folders without a tumour, are errors: the range is wrong.
         axes: Directions in which the stored axes grow, such as `SPL` for arrays (D, H, W) that were written without a
             header worth the name; the spacing is then taken to be `spacing`, too. None believes the headers.
         convert: Resample, crop and pad volumes of another size or spacing around the tumour's bounding box, and clip
-            values outside of the range.
+            values outside of the range by up to a quarter of its span; what is farther off is an error all the same.
         keep: Bytes of volumes that are kept once read (of each, the box that is not background).
 
     Attributes:
@@ -56,7 +55,7 @@ class VolumeFolder(Sequence[Item]):
         manifest: Content of `manifest.json`, or None.
         unlisted: Names of volumes that the manifest does not know.
         parts: `train`, `val` or `test` by name, or None where the manifest does not say it.
-        conversions: What reading changes, one sentence each.
+        conversions: What reading changes, and where folder and manifest differ; one sentence each.
 
     Raises:
         InputError: The folder has no volumes in this layout, or they are not what was asked for.
@@ -76,9 +75,9 @@ class VolumeFolder(Sequence[Item]):
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         stated = self.manifest or {}
-        self.class_names = tuple(class_names or stated.get("class_names") or _folders(self.folder))
-        self.paths = _files(self.folder, self.class_names)
-        self.names = tuple(f"{path.parent.name}/{_stem(path)}" for path in self.paths)
+        self.class_names = tuple(class_names or stated.get("class_names") or class_folders(self.folder))
+        self.paths = volume_files(self.folder, self.class_names)
+        self.names = tuple(f"{path.parent.name}/{stem(path)}" for path in self.paths)
         if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             raise InputError(f"{self.folder}: holds {twice[0]} both as .nii and as .nii.gz; remove one of them")
         self.labels: Int[np.ndarray, " n"] = np.array(
@@ -94,6 +93,9 @@ class VolumeFolder(Sequence[Item]):
         self.conversions = self._conversions()
         self._kept: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
         self._room = keep
+        self._range_is_guessed = "intensities" not in stated
+        if self._range_is_guessed:
+            self._check_for_tumours()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,6 +124,11 @@ class VolumeFolder(Sequence[Item]):
             return volume
         path = self.paths[index]
         volume, image = load_volume(path, self.intensities, self.axes, clip=self.convert, spacing=self.spacing)
+        if self._range_is_guessed and foreground(volume).all():
+            raise InputError(
+                f"{path}: no voxel is background (-0.9 or below) once {self.intensities} is mapped to -1..1, expected a tumour "
+                "on black. State the range that the folder's values really have: its lower end is the stored value of black"
+            )
         if not self._grids[index].fits(self.roi_size, self.spacing):
             volume = converted(image, self.roi_size, self.spacing)
         self._keep(index, volume)
@@ -146,14 +153,25 @@ class VolumeFolder(Sequence[Item]):
 
     def _read_entries(self, stated: dict[str, Any]) -> None:
         """Takes case, patient and part of every volume from the manifest."""
-        entries = {_without_suffix(entry["file"]): entry for entry in stated.get("volumes", [])}
+        entries = {without_suffix(entry["file"]): entry for entry in stated.get("volumes", [])}
         own = [entries.get(name, {}) for name in self.names]
-        self.cases = tuple(str(entry.get("case") or _stem(path)) for entry, path in zip(own, self.paths, strict=True))
+        if self.manifest and not any(own):
+            raise InputError(
+                f"{self.folder}: manifest.json lists none of the {len(self)} volumes here ({self.names[0]} for example), but "
+                f"{next(iter(entries), 'no volume at all')}: it is another folder's. Put the right one here, or move it away"
+            )
+        self.cases = tuple(str(entry.get("case") or stem(path)) for entry, path in zip(own, self.paths, strict=True))
         known = all("patient" in entry for entry in own)
         self.patients = tuple(str(entry["patient"]) for entry in own) if known else None
         self.unlisted = tuple(name for name in self.names if name not in entries) if self.manifest else ()
+        self._missing = sorted(entries.keys() - set(self.names))
         self.parts: dict[str, str] | None = None
         if any("part" in entry for entry in entries.values()):
+            if self._missing:
+                raise InputError(
+                    f"{self.folder}: {len(self._missing)} of {len(entries)} volumes that manifest.json lists are missing, "
+                    f"{self._missing[0]} for example; expected all of training, validation and test. Export the cohort again"
+                )
             for name, entry in zip(self.names, own, strict=True):
                 if entry.get("part") not in PARTS:
                     raise InputError(
@@ -178,6 +196,19 @@ class VolumeFolder(Sequence[Item]):
             "intensities '[0, 1]', '0..1000', '[-1, 1]' or any other pair (`tumorgen evaluate`: --generated_intensities, "
             "--real_intensities)"
         )
+
+    def _check_for_tumours(self) -> None:
+        """Reads until there is a tumour. Single black volumes are what some generators make; a folder of them is a mistake.
+
+        Raises:
+            InputError: There is none in any volume.
+        """
+        if not any(foreground(self.volume(index)).any() for index in range(len(self))):
+            raise InputError(
+                f"{self.folder}: none of {len(self)} volumes holds a tumour (voxels above -0.9) once {self.intensities} is "
+                "mapped to -1..1. State the range that the folder's values really have: its upper end is the stored value of "
+                "white"
+            )
 
     def _conversions(self) -> tuple[str, ...]:
         """What has to be changed while reading.
@@ -213,6 +244,10 @@ class VolumeFolder(Sequence[Item]):
             notes.append(f"intensities {self.intensities} mapped to -1..1")
         if self.convert:
             notes.append("values outside of the range clipped")
+        if self.unlisted:
+            notes.append(f"{len(self.unlisted)} volumes that manifest.json does not list")
+        if self._missing:
+            notes.append(f"{len(self._missing)} volumes that manifest.json lists are missing")
         return tuple(notes)
 
     def _keep(self, index: int, volume: Float[np.ndarray, "D H W"]) -> None:
@@ -243,44 +278,6 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{path}: is no manifest of tumorgen ({error!r}); move it away or write the folder again"
         ) from error
     return content
-
-
-def _folders(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder; expected one with a folder of NIfTI volumes per class")
-    found = [path.name for path in folder.iterdir() if path.is_dir() and any(map(_is_volume, path.iterdir()))]
-    return class_order(found)
-
-
-def _files(folder: Path, class_names: Sequence[str]) -> tuple[Path, ...]:
-    """All volumes, classes in label order."""
-    found = _folders(folder)
-    if foreign := [name for name in found if name not in class_names]:
-        raise InputError(
-            f"{folder}: holds volumes of a class {foreign[0]}, expected {', '.join(class_names)}; rename or move the folder"
-        )
-    paths = [
-        path
-        for name in class_names
-        if (folder / name).is_dir()
-        for path in sorted((folder / name).iterdir())
-        if _is_volume(path)
-    ]
-    if not paths:
-        raise InputError(f"{folder}: holds no volume; expected <class>/<name>.nii.gz, for example LGG/LGG_0001.nii.gz")
-    return tuple(paths)
-
-
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith(_SUFFIXES) and not path.name.startswith(".")
-
-
-def _without_suffix(name: str) -> str:
-    return next((name[: -len(suffix)] for suffix in _SUFFIXES if name.lower().endswith(suffix)), name)
-
-
-def _stem(path: Path) -> str:
-    return _without_suffix(path.name)
 
 
 def _box(volume: Float[np.ndarray, "D H W"]) -> tuple[slice, ...]:

@@ -2,12 +2,17 @@
 
 import hashlib
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
+from stage2 import tokenizer
 
 from tumorgen import provenance
+from tumorgen.checkpoints import load_module
+from tumorgen.classifier.module import GradeClassifier
 from tumorgen.provenance import new_salt, package_versions, patient_hashes
+from tumorgen.vqgan.module import VQGAN
 
 
 def test_a_given_patient_can_be_looked_up_with_the_salt() -> None:
@@ -39,3 +44,16 @@ def test_salts_are_long_and_never_the_same() -> None:
 def test_versions_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package-of-tumorgen"))
     assert package_versions() == {"torch": version("torch")}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: load_module(tokenizer(), VQGAN), GradeClassifier], ids=["VQGAN", "classifier"]
+)
+def test_a_resumed_run_keeps_old_patients_and_adds_new_ones(make) -> None:
+    model = make()
+    model._trained_on = SimpleNamespace(training_patients=["new"])
+    model.provenance = provenance.trained_on(["new"])
+    stored = provenance.trained_on(["old"])
+    model.on_load_checkpoint({"tumorgen": {"version": "0", **stored}})
+    expected = {"salt": stored["salt"], "training_patients": patient_hashes(["old", "new"], stored["salt"])}
+    assert model.provenance == expected

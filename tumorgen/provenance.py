@@ -28,6 +28,11 @@ def trained_on(patients: Iterable[str], *earlier: Mapping[str, Any]) -> dict[str
     return joined({"salt": salt, "training_patients": patient_hashes(patients, salt)}, *earlier)
 
 
+def training_on(data: object, *earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of training on a data module, real patients and those behind generated volumes, after `earlier`."""
+    return trained_on(getattr(data, "training_patients", []), *earlier, *getattr(data, "generated_origins", []))
+
+
 def joined(first: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
     """One provenance of several: the patients of those with the first one's salt.
 

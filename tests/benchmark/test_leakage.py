@@ -1,14 +1,20 @@
 """What may not be used is refused, with a message that says what to do instead."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from generated_folder import write_generated
 
 from data_modules.errors import InputError
+from data_modules.files import sha256
+from tumorgen.benchmark.data import Reading, _open_generated
 from tumorgen.benchmark.leakage import Origin, check_origin
 from tumorgen.provenance import trained_on
 
 PARTS = {"training": ["a", "b"], "validation": ["v"], "test": ["s", "t"]}
+PEOPLE = (("train", "a"), ("val", "v"), ("test", "s"))
 
 
 def manifest(*patients: str, **more) -> dict:
@@ -49,7 +55,8 @@ def test_held_out_patients_are_refused_trusted_or_not(patients, message: str, tr
         (manifest("a", training_patients_unknown=True), (), "training_patients_unknown"),
         ({"volumes": [], "training_patients": {"training_patients_unknown": True}}, (), "training_patients_unknown"),
         ({"volumes": []}, (), "training_patients_unknown"),
-        (manifest("a"), ("LGG/slipped_in",), r"does not list LGG/slipped_in \(1 of the volumes\)"),
+        (manifest(), (), "an empty list"),
+        (manifest("a"), ("LGG/slipped_in",), r"does not list LGG/slipped_in, .* \(1 of the volumes\)"),
     ],
 )
 def test_what_cannot_be_told_needs_trust(content, unlisted, reason: str) -> None:
@@ -64,3 +71,19 @@ def test_what_cannot_be_told_needs_trust(content, unlisted, reason: str) -> None
 def test_real_regions_are_refused(trust: bool) -> None:
     with pytest.raises(InputError, match="holds real regions"):
         check({"kind": "real", "volumes": []}, trust=trust)
+
+
+def test_a_file_that_was_exchanged_after_it_was_listed_needs_trust(tmp_path: Path) -> None:
+    write_generated(tmp_path, ["a", "b"])
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    for entry in content["volumes"]:
+        entry["sha256"] = sha256(tmp_path / entry["file"])
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    parts = {f"{part}_dataset": SimpleNamespace(entries=[SimpleNamespace(patient=name)]) for part, name in PEOPLE}
+    data = SimpleNamespace(class_names=("LGG", "HGG"), roi_size=16, spacing=2.0, fold=0, **parts)
+    assert _open_generated(tmp_path, data, Reading()).origin == Origin("checked", "", 2, 1)
+    exchanged = tmp_path / "LGG" / "LGG_0001.nii.gz"
+    exchanged.write_bytes((tmp_path / "LGG" / "LGG_0002.nii.gz").read_bytes())
+    with pytest.raises(InputError, match="does not list LGG/LGG_0001, or with another sha256"):
+        _open_generated(tmp_path, data, Reading())
+    assert _open_generated(tmp_path, data, Reading(trust_unmanifested=True)).origin.status == "trusted"

@@ -13,8 +13,9 @@ from tumorgen.benchmark.arms import all_arms
 from tumorgen.benchmark.data import Augmented
 from tumorgen.benchmark.phases import BestWeights, FreshStatistics, Loaders, ShuffledBatches
 from tumorgen.benchmark.plan import plan
+from tumorgen.benchmark.results import Case, TrainingResult
 from tumorgen.benchmark.session import Session
-from tumorgen.benchmark.statistics import PatientBootstrap
+from tumorgen.benchmark.statistics import PairedBootstrap
 from tumorgen.benchmark.summary import DIFFERENCE, SAME_SHARE, Summary
 from tumorgen.benchmark.training import ArmTrainer, Budget
 
@@ -219,6 +220,8 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     assert auc["real_only"].interval.low <= auc["real_only"].value <= auc["real_only"].interval.high
     assert len(auc["real_only"].details["training_runs"]) == 2
     assert auc["real_only"].definition["positive_class"] == "HGG"
+    assert "given the one network" in auc["real_only"].definition["interval_covers"]
+    assert auc["real_only"].interval.method == "percentile bootstrap over test patients, 300 resamples"
 
     differences = {record.subject["arm"]: record for record in records if record.metric == DIFFERENCE}
     assert set(differences) == set(names) - {"real_only"}
@@ -233,4 +236,34 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     assert same_share.value == pytest.approx(auc["finetuned_25"].value - auc["real_only_25"].value)
 
     own = [result.predictions for result in results if result.arm == "real_only"]
-    assert PatientBootstrap(own, 300).average(own)["auc"].value == auc["real_only"].value
+    assert PairedBootstrap(own, 300).average(own)["auc"].value == auc["real_only"].value
+
+
+def result(arm: str, seed: int, better: float) -> TrainingResult:
+    """A classifier of 40 test cases that is as good as its seed says, and `better` than that."""
+    generator = np.random.default_rng(seed)
+    quality = generator.normal() + better
+    labels = [i % 2 for i in range(40)]
+    scores = 1 / (1 + np.exp(-generator.normal(size=40) - quality * (np.array(labels) - 0.5)))
+    cases = [Case(f"c{i}", f"p{i}", label, [1 - s, s]) for i, (label, s) in enumerate(zip(labels, scores, strict=True))]
+    made = {"settings": {"looks": 1, "steps": 1, "batch_size": 1, "model": {}}, "network": "A", "positive_label": 1}
+    spent = {"selected_step": 1, "validation_auc": None, "volumes": {"training": 4}, "seconds": 1.0, "environment": {}}
+    return TrainingResult(arm, arm, "toy" * (arm != "real_only"), 0, seed, cases=tuple(cases), **made, **spent)
+
+
+def test_records_say_what_was_drawn_again_and_runs_are_paired_by_seed() -> None:
+    """Results come in any order: the difference of every seed is that of its own two runs."""
+    results = [result("real_only", seed, 0.0) for seed in (0, 1, 2)]
+    results += [result("mixed", seed, 0.5) for seed in (2, 0, 1)]
+    arms = [arm for arm in ARMS if arm.name in ("real_only", "mixed")]
+    records = Summary(results, arms, ("LGG", "HGG"), resamples=200).records()
+    auc = {record.subject["arm"]: record for record in records if record.metric == "auc"}
+    (difference,) = (record for record in records if record.metric == DIFFERENCE)
+    expected = np.subtract(*(auc[arm].details["training_runs"] for arm in ("mixed", "real_only")))
+    assert difference.details["training_runs"] == pytest.approx(expected.tolist())
+    assert (expected > 0).all()  # as made: every seed's second run is the better one
+    assert difference.interval.method == "percentile bootstrap over test patients and training seeds, 200 resamples"
+    assert "training seeds, Holm-corrected" in difference.details["test"]
+    assert "3 training seeds" in difference.definition["interval_covers"]
+    with pytest.raises(ValueError, match="runs of the"):
+        Summary(results[:-1], arms, ("LGG", "HGG"), resamples=200)

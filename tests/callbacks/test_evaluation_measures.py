@@ -150,6 +150,18 @@ def test_large_volumes_are_averaged() -> None:
     assert shrink(small) is small
 
 
+def test_copies_of_generated_volumes_that_were_trained_on_are_copies(real: RealCases) -> None:
+    learnt = blobs(7000, 6)
+    (honest,) = figures(Memorisation(), real, learnt).values()
+    mixed = RealCases(real.held_out, real.held_out_small, real.training_small, generated_small=learnt)
+    (copied,) = figures(Memorisation(), mixed, learnt).values()
+    assert honest.value < 0.5
+    assert copied.value == 1
+    assert copied.counts == {**honest.counts, "trained_on": 52}
+    assert "training" in copied.definition
+    assert "training" not in honest.definition
+
+
 def test_training_cases_are_read_without_augmentation() -> None:
     class Augmented:
         augmentation = staticmethod(lambda volume: volume * 0)
@@ -165,10 +177,10 @@ def test_training_cases_are_read_without_augmentation() -> None:
         datamodule = ToyDataModule()
 
     Trainer.datamodule.train_dataset = Augmented()
-    training, held_out = datasets_of(Trainer())
+    training, generated, held_out = datasets_of(Trainer())
     assert float(training[0]["volume"].mean()) == 1
     assert float(Trainer.datamodule.train_dataset[0]["volume"].mean()) == 0, "training goes on with it"
-    assert held_out == []
+    assert generated == held_out == []
     real = read_real_cases(Trainer(), 2)
     assert [len(some) for some in real.training_small] == [0, 1]
     assert [len(some) for some in real.held_out] == [0, 0]

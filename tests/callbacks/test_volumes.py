@@ -85,6 +85,7 @@ def test_files_and_manifest(tmp_path: Path) -> None:
         for i in range(count)
     }
     assert all(entry["class"] == entry["file"][:3] and entry["empty"] is False for entry in written["volumes"])
+    assert {entry["file"]: entry["sha256"] for entry in written["volumes"]} == digests(tmp_path)
     assert written["method"] == "Noise"
     assert written["sampler"] == {"class": "Noise", "precision": "32-true"}
     assert written["training_patients"] == {"salt": "s", "training_patients": ["p"]}
@@ -136,6 +137,16 @@ def test_a_run_killed_between_two_files_continues(tmp_path: Path, monkeypatch: p
     assert manifest(tmp_path / "cut") == manifest(tmp_path / "whole")
 
 
+def test_checksums_are_of_what_was_written(tmp_path: Path) -> None:
+    """A file that somebody changes later keeps the checksum of what was sampled."""
+    sample(tmp_path)
+    before, whole = digests(tmp_path), manifest(tmp_path)
+    (tmp_path / "LGG" / "LGG_0001.nii.gz").write_bytes(b"another volume")
+    assert sample(tmp_path).sampled == []
+    assert manifest(tmp_path) == whole
+    assert {entry["file"]: entry["sha256"] for entry in whole["volumes"]} == before
+
+
 def test_more_volumes_are_added_and_fewer_take_none_away(tmp_path: Path) -> None:
     sample(tmp_path, counts={"LGG": 2})
     assert sample(tmp_path, counts={"LGG": 3, "HGG": 1}).sampled == [(0, 4), (1, 1)]
@@ -183,7 +194,9 @@ def test_lists_of_several_ranks_become_one(tmp_path: Path) -> None:
     whole = manifest(tmp_path)
     (tmp_path / "manifest.json").unlink()
     for rank in range(2):
-        part = {**whole, "volumes": whole["volumes"][rank::2]}
+        own = whole["volumes"][rank::2]
+        own = [*own[:-1], {key: value for key, value in own[-1].items() if key != "sha256"}]  # its last batch
+        part = {**whole, "volumes": own}
         (tmp_path / f"manifest.rank{rank}.json").write_text(json.dumps(part))
     assert sample(tmp_path).sampled == []
     assert manifest(tmp_path) == whole

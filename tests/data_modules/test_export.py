@@ -1,6 +1,7 @@
 """Real regions as a folder of volumes: what prepare cut out, with patients and parts, whole or not at all."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -12,12 +13,16 @@ from data_modules.export import export_volumes
 from data_modules.volumes import VolumeFolder
 
 
-@pytest.fixture
-def data(tiny_cohort, tmp_path):
-    module = BraTSDataModule(tiny_cohort, roi_size=32, folds=2, fold=1, cache_dir=tmp_path / "cache")
+def prepared(cohort, cache):
+    module = BraTSDataModule(cohort, roi_size=32, folds=2, fold=1, cache_dir=cache)
     module.prepare_data()
     module.setup()
     return module
+
+
+@pytest.fixture
+def data(tiny_cohort, tmp_path):
+    return prepared(tiny_cohort, tmp_path / "cache")
 
 
 def test_exported_volumes_are_those_of_the_data_module(data, tmp_path):
@@ -71,4 +76,28 @@ def test_the_manifest_lists_every_file(data, tmp_path):
     assert {entry["file"] for entry in content["volumes"]} == {
         path.relative_to(folder).as_posix() for path in folder.rglob("*.nii.gz")
     }
-    assert set(content["volumes"][0]) == {"file", "class", "case", "patient", "part"}
+    keys = {"file", "class", "case", "patient", "part", "scan_sha256", "mask_sha256"}
+    assert all(set(entry) == keys for entry in content["volumes"])
+
+
+@pytest.mark.parametrize("role", ["flair", "seg"])
+def test_an_export_of_files_that_have_changed_since_is_stale(tiny_cohort, tmp_path, role):
+    cohort = shutil.copytree(tiny_cohort, tmp_path / "cohort")
+    folder = export_volumes(prepared(cohort, tmp_path / "cache"), tmp_path / "real")
+    before = (folder / "manifest.json").read_bytes()
+    path = next(cohort.rglob(f"*_{role}.nii.gz"))
+    image = nib.load(path)
+    voxels = np.array(image.dataobj)
+    inside = np.argwhere(np.array(nib.load(str(path).replace(role, "seg")).dataobj) > 0)
+    voxels[tuple(inside[0])] += 1
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    with pytest.raises(InputError, match="cut from scans and masks that have changed since"):
+        export_volumes(prepared(cohort, tmp_path / "cache"), folder)
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_an_export_of_another_cache_format_is_stale(data, tmp_path, monkeypatch):
+    folder = export_volumes(data, tmp_path / "real")
+    monkeypatch.setattr("data_modules.cache.FORMAT", 10**6)
+    with pytest.raises(InputError, match="holds something else already"):
+        export_volumes(data, folder)

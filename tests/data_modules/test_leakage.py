@@ -1,13 +1,18 @@
 """Generated volumes that have seen held-out patients are recognised by the hashes in their manifest."""
 
+import gzip
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from volumes import write_volumes
 
 from data_modules.errors import InputError
-from data_modules.leakage import check_leakage, leaked_patients, origin_known
+from data_modules.files import sha256
+from data_modules.leakage import check_leakage, leaked_patients, origin_known, unlisted_volumes
+from data_modules.volumes import VolumeFolder
 from tumorgen.provenance import joined, patient_hashes, trained_on
 
 HERE = Path("samples")
@@ -47,7 +52,7 @@ def test_hashes_of_another_salt_say_nothing() -> None:
         (manifest("anna", training_patients_unknown=True), False),
         ({"training_patients": joined(trained_on(["anna"]), {"training_patients_unknown": True})}, False),
         (manifest("anna"), True),
-        (manifest(), True),
+        (manifest(), False),  # nobody's tumours taught nothing
     ],
 )
 def test_whether_the_origin_is_known(found: dict[str, Any] | None, known: bool) -> None:
@@ -73,7 +78,8 @@ def test_known_leaks_are_refused_whatever_is_trusted(trusted: bool) -> None:
     [
         (None, (), "there is no manifest.json"),
         (manifest("anna", training_patients_unknown=True), (), "manifest.json does not tell all of them"),
-        (manifest("anna"), ("LGG/new", "LGG/x"), "manifest.json does not list LGG/new (2 such volumes)"),
+        (manifest(), (), "manifest.json does not tell all of them (training_patients_unknown, or an empty list)"),
+        (manifest("anna"), ("LGG/new", "LGG/x"), "does not list LGG/new, or with another sha256 (2 such volumes)"),
     ],
 )
 def test_unknown_origins_are_refused_unless_trusted(
@@ -82,3 +88,22 @@ def test_unknown_origins_are_refused_unless_trusted(
     with pytest.raises(InputError, match=re.escape(said)):
         check_leakage(HERE, found, ["carl"], unlisted)
     check_leakage(HERE, found, ["carl"], unlisted, trust_unmanifested=True)
+
+
+def test_a_file_under_a_listed_name_counts_as_unlisted_if_it_is_another(tmp_path: Path) -> None:
+    """The names below are those of files with a right, a wrong and no checksum, and of one that slipped in."""
+    write_volumes(tmp_path, per_class=3, manifest={})
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    for entry in content["volumes"]:
+        if not entry["file"].endswith("_0003.nii.gz"):
+            entry["sha256"] = sha256(tmp_path / entry["file"])
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert unlisted_volumes(VolumeFolder(tmp_path)) == ()
+    other = (tmp_path / "HGG" / "HGG_0001.nii.gz").read_bytes()
+    for name in ("LGG_0002", "LGG_0003", "LGG_0009"):
+        (tmp_path / "LGG" / f"{name}.nii.gz").write_bytes(other)
+    (tmp_path / "LGG" / "LGG_0001.nii.gz").unlink()
+    (tmp_path / "LGG" / "LGG_0001.nii").write_bytes(gzip.decompress(other))  # listed as .nii.gz
+    assert unlisted_volumes(VolumeFolder(tmp_path)) == ("LGG/LGG_0001", "LGG/LGG_0002", "LGG/LGG_0009")
+    (tmp_path / "manifest.json").unlink()
+    assert unlisted_volumes(VolumeFolder(tmp_path, intensities="[0, 1]")) == ()

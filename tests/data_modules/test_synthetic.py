@@ -12,14 +12,17 @@ import torch
 from front import only_run, read_yaml, tumorgen
 from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
+from stage2 import tokenizer
+from tiny import tiny_vqgan, train
 from volumes import write_volumes
 
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.synthetic import MixedDataModule, SyntheticDataModule
-from tumorgen.checkpoints import load_module
+from tumorgen.checkpoints import build, load_module
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.provenance import patient_hashes, trained_on
+from tumorgen.transformer.module import MaskedTransformer
 
 SIZE, SPACING = 16, 2.0
 SHAPE = {"roi_size": SIZE, "spacing": SPACING, "folds": 2, "augmentation": None, "batch_size": 4}
@@ -95,7 +98,9 @@ def test_shares_limits_oversampling_and_shuffled_labels(real: BraTSDataModule, s
 
 
 def test_labels_are_the_real_datas_whatever_the_order_of_the_folders(real: BraTSDataModule, tmp_path: Path) -> None:
-    write_volumes(tmp_path, per_class=1, manifest={"training_patients": trained_on([])}, classes=("HGG", "LGG"))
+    write_volumes(
+        tmp_path, per_class=1, manifest={"training_patients": trained_on(["elsewhere"])}, classes=("HGG", "LGG")
+    )
     data = ready(SyntheticDataModule, real, tmp_path)
     assert [item["case"].split("/")[-2] for item in map(data.train_dataset.__getitem__, range(2))] == ["LGG", "HGG"]
     assert data.train_dataset.labels.tolist() == [0, 1]
@@ -145,14 +150,14 @@ def test_volumes_without_a_manifest_have_to_be_trusted(real: BraTSDataModule, tm
 
 
 def test_every_class_needs_a_volume(real: BraTSDataModule, tmp_path: Path) -> None:
-    write_volumes(tmp_path, classes=("HGG",), manifest={"training_patients": trained_on([])})
+    write_volumes(tmp_path, classes=("HGG",), manifest={"training_patients": trained_on(["elsewhere"])})
     with pytest.raises(InputError, match="no training volume of the class LGG"):
         ready(SyntheticDataModule, real, tmp_path)
     assert np.bincount(ready(MixedDataModule, real, tmp_path).train_dataset.labels).min() > 0
 
 
 def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Path) -> None:
-    origin = {"training_patients": trained_on([])}
+    origin = {"training_patients": trained_on(["elsewhere"])}
     write_volumes(tmp_path / "classes", classes=("IDH", "HGG"), manifest=origin)
     with pytest.raises(InputError, match="IDH"):
         ready(SyntheticDataModule, real, tmp_path / "classes")
@@ -206,3 +211,72 @@ def test_one_folder_or_several_can_be_typed(typed: str, folders: list[str], tiny
     config = parser.parse_args([*words, "--data.folds=2", "--data.fold=1"])
     for version in (config, parser.parse_string(parser.dump(config))):
         assert parser.instantiate_classes(version).data.generated == [Path(name) for name in folders]
+
+
+def provenance_of_tokenizer(data: SyntheticDataModule) -> dict[str, Any]:
+    """What a VQGAN says of its patients after a step."""
+    vqgan = tiny_vqgan(spacing=SPACING)
+    train(vqgan, data=data, limit_train_batches=1)
+    return vqgan.provenance
+
+
+def provenance_of_transformer(data: SyntheticDataModule, behind: dict[str, Any], place: Path) -> dict[str, Any]:
+    """What a transformer says of its patients after a step on tokens of a tokenizer with those `behind` it."""
+    checkpoint = torch.load(tokenizer(), weights_only=True)
+    torch.save({**checkpoint, "tumorgen": behind}, place / "vqgan.ckpt")
+    network = {
+        "class_path": "tumorgen.transformer.network.TokenTransformer",
+        "init_args": {"layers": 1, "heads": 2, "width": 16},
+    }
+    arguments = {"tokenizer": str(place / "vqgan.ckpt"), "network": network}
+    model = build("tumorgen.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
+    train(model, data=data, limit_train_batches=1)
+    return model.provenance
+
+
+def test_generators_remember_whom_the_volumes_that_they_learn_from_have_seen(
+    real: BraTSDataModule, samples: Path, tmp_path: Path
+) -> None:
+    data = SyntheticDataModule(real.root, samples, **options(real))
+    origin = json.loads((samples / "manifest.json").read_text())["training_patients"]
+    assert len(origin["training_patients"]) == len(real.training_patients)
+    assert provenance_of_tokenizer(data) == origin
+    assert provenance_of_transformer(data, origin, tmp_path) == origin
+    # a tokenizer of the same chain that has seen others
+    more = {**origin, "training_patients": patient_hashes(["anna"], origin["salt"])}
+    both = sorted(origin["training_patients"] + more["training_patients"])
+    assert provenance_of_transformer(data, more, tmp_path) == {**origin, "training_patients": both}
+
+
+def test_generators_know_that_the_origin_of_their_volumes_is_unknown(real: BraTSDataModule, tmp_path: Path) -> None:
+    folder = write_volumes(tmp_path / "x", manifest={"training_patients": {"training_patients_unknown": True}})
+    data = SyntheticDataModule(real.root, folder, trust_unmanifested=True, **options(real))
+    own = trained_on(["anna"])
+    assert provenance_of_tokenizer(data)["training_patients_unknown"] is True
+    assert provenance_of_transformer(data, own, tmp_path) == {**own, "training_patients_unknown": True}
+
+
+def test_a_tokenizer_keeps_its_salt_where_volumes_have_another(
+    real: BraTSDataModule, samples: Path, tmp_path: Path
+) -> None:
+    """Hashes of two salts do not compare: not all patients are known then."""
+    own = trained_on(["anna"])
+    found = provenance_of_transformer(SyntheticDataModule(real.root, samples, **options(real)), own, tmp_path)
+    assert found == {**own, "training_patients_unknown": True}
+
+
+def test_trust_is_not_handed_on(real: BraTSDataModule, tmp_path: Path) -> None:
+    """Volumes that were accepted on the user's word leave an origin that is unknown to the next in the chain."""
+    origins = {"nobody": trained_on([])} | {name: trained_on(["elsewhere"]) for name in ("slipped_in", "exchanged")}
+    for name, origin in origins.items():
+        folder = write_volumes(tmp_path / name, manifest={"training_patients": origin})
+        if name == "slipped_in":
+            (folder / "LGG" / "new.nii.gz").write_bytes((folder / "LGG" / "LGG_0001.nii.gz").read_bytes())
+        if name == "exchanged":
+            content = json.loads((folder / "manifest.json").read_text())
+            content["volumes"][0]["sha256"] = "0" * 64
+            (folder / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="cannot tell which patients"):
+            ready(SyntheticDataModule, real, folder)
+        data = ready(MixedDataModule, real, folder, trust_unmanifested=True)
+        assert data.generated_origins == [{**origin, "training_patients_unknown": True}]

@@ -78,6 +78,18 @@ def test_values_outside_of_the_range_are_an_error_unless_clipped(tmp_path):
         load_volume(tmp_path / "x.nii", UNIT)
     read, _ = load_volume(tmp_path / "x.nii", UNIT, clip=True)
     assert sorted(read.ravel()) == [-1, -1, 0, 1]
+    nib.save(nib.Nifti1Image(np.float32([[[0, 0.5], [1.3, 0]]]), np.diag([-1.0, -1, 1, 1])), tmp_path / "y.nii")
+    with pytest.raises(InputError, match=r"y\.nii: holds values from 0 to 1\.3, expected 0\.\.1\."):
+        load_volume(tmp_path / "y.nii", UNIT, clip=True)
+
+
+@pytest.mark.parametrize("affine", [np.diag([np.nan, 1, 1, 1]), np.diag([2.0, 2, 0, 1])], ids=["NaN", "singular"])
+def test_headers_that_give_voxels_no_place_are_named(tmp_path, affine):
+    header = nib.Nifti1Header()
+    header.set_sform(affine, code=1)
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.float32), None, header), tmp_path / "x.nii")
+    with pytest.raises(InputError, match=r"x\.nii: the header gives voxels no size or position"):
+        read_grid(tmp_path / "x.nii")
 
 
 def test_unreadable_files_are_named(tmp_path):

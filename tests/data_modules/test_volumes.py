@@ -59,6 +59,7 @@ def test_volumes_that_a_manifest_does_not_list_are_read_and_named(tmp_path):
     folder = VolumeFolder(tmp_path)
     assert len(folder) == 5
     assert folder.unlisted == ("LGG/a copy",)
+    assert "1 volumes that manifest.json does not list" in folder.conversions
 
 
 def test_kept_volumes_equal_read_ones_and_are_copies(tmp_path):
@@ -152,6 +153,68 @@ def test_hidden_files_and_other_files_are_left_alone(tmp_path):
     (tmp_path / "LGG" / "notes.txt").write_text("x")
     (tmp_path / "pictures").mkdir()
     assert len(VolumeFolder(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("[-1, 1]", r"LGG_0001\.nii\.gz: no voxel is background .* once -1\.\.1 is mapped"),
+        ("0..1000", r"none of 4 volumes holds a tumour .* once 0\.\.1000 is mapped"),
+    ],
+)
+def test_a_stated_range_that_is_too_wide_is_refused(tmp_path, stated, message):
+    write_volumes(tmp_path, 2)  # 0..1
+    for convert in (False, True):
+        with pytest.raises(InputError, match=message):
+            VolumeFolder(tmp_path, intensities=stated, convert=convert)
+
+
+def test_a_later_volume_without_background_is_refused_and_black_ones_are_not(tmp_path):
+    write_volumes(tmp_path, 2)
+    nib.save(to_nifti(np.full((16, 16, 16), -1, np.float32), 2.0), tmp_path / "LGG" / "LGG_0001.nii.gz")
+    nib.save(to_nifti(np.full((16, 16, 16), 0.2, np.float32), 2.0), tmp_path / "HGG" / "HGG_0002.nii.gz")
+    folder = VolumeFolder(tmp_path, intensities="[0, 1]")
+    assert folder.volume(0).max() == -1
+    with pytest.raises(InputError, match=r"HGG_0002\.nii\.gz: no voxel is background"):
+        folder.volume(3)
+
+
+def test_ranges_of_a_manifest_are_believed(tmp_path):
+    """A generator may well make nothing but black, or grey everywhere: that is for the figures to say."""
+    for level in (-1, 0.2):
+        root = write_volumes(tmp_path / str(level), 1, manifest={})
+        for name in ("LGG/LGG_0001", "HGG/HGG_0001"):
+            nib.save(to_nifti(np.full((16, 16, 16), level, np.float32), 2.0), root / f"{name}.nii.gz")
+        assert VolumeFolder(root).stack().unique().tolist() == pytest.approx([level])
+
+
+def test_conversion_does_not_clip_values_of_another_range(tmp_path):
+    write_volumes(tmp_path, 1)
+    for name in ("LGG/LGG_0001", "HGG/HGG_0001"):
+        nib.save(
+            nib.Nifti1Image(np.rint(127.5 * (blob(1) + 1)), np.diag([-2.0, -2, 2, 1])), tmp_path / f"{name}.nii.gz"
+        )
+    with pytest.raises(InputError, match=r"from 0 to \d+, expected 0\.\.1\. .*off by a quarter of the range at most"):
+        VolumeFolder(tmp_path, intensities="[0, 1]", convert=True)
+
+
+def test_a_manifest_of_another_folder_is_refused(tmp_path):
+    write_volumes(tmp_path, 2, manifest={})
+    for path in sorted(tmp_path.glob("*/*.nii.gz")):
+        path.rename(path.with_name(f"other_{path.name}"))
+    with pytest.raises(InputError, match=r"lists none of the 4 volumes here \(LGG/other_LGG_0001 .*another folder's"):
+        VolumeFolder(tmp_path)
+
+
+def test_files_that_a_manifest_lists_but_nobody_finds(tmp_path):
+    for name, parts in (("generated", ()), ("real", ("train", "test"))):
+        write_volumes(tmp_path / name, 2, manifest={}, parts=parts)
+        (tmp_path / name / "LGG" / "LGG_0002.nii.gz").unlink()
+    assert "1 volumes that manifest.json lists are missing" in VolumeFolder(tmp_path / "generated").conversions
+    with pytest.raises(
+        InputError, match=r"1 of 4 volumes that manifest\.json lists are missing, LGG/LGG_0002 for example"
+    ):
+        VolumeFolder(tmp_path / "real")
 
 
 def _twice(root):

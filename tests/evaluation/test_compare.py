@@ -14,10 +14,12 @@ from data_modules.volume_file import to_nifti
 from data_modules.volumes import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.compare import evaluate
+from tumorgen.evaluation.distances import paper_records
 from tumorgen.evaluation.extractors import ClassifierExtractor, extract
 from tumorgen.evaluation.subjects import Settings, compare
 from tumorgen.metrics import frechet, kid, manifold, mmd
 from tumorgen.metrics.ms_ssim import diversity
+from tumorgen.metrics.resampling import share_interval
 from tumorgen.metrics.shape import FIGURES, plausible_share, shape_of
 
 SETTINGS = Settings(resamples=50, permutations=50, splits=8, passes=20, pairs=10, neighbours=2, mmd_batch=3, closest=3)
@@ -79,6 +81,9 @@ def test_every_class_and_all_pooled_have_every_figure_with_floor_and_definition(
         assert record.interval.low <= record.interval.high
         assert record.counts["generated"] > 1
         json.dumps(record.to_json(), allow_nan=False)
+        if record.metric.endswith("_share") or record.metric.startswith("memorisation"):
+            n = record.counts["generated"]
+            assert record.interval == share_interval(round(record.value * n), n)
         if record.metric in FEATURES:
             assert record.definition["extractor"]["name"] == "classifier"
             assert len(record.definition["extractor"]["sha256"]) == 64
@@ -124,6 +129,21 @@ def test_voxel_figures_equal_the_metrics_taken_by_hand(result, real, generated):
     shapes = [[shape_of(volume[0].numpy(), 2.0) for volume in part] for part in (x, real.stack(real.indices(1)))]
     expected = plausible_share(*shapes, FIGURES)
     assert {name: find(result, f"shape_{name}_share", "HGG").value for name in expected} == pytest.approx(expected)
+
+
+def test_interval_and_floor_of_the_published_mmd_keep_its_batches(real, generated):
+    """12 real volumes in batches of 5: the last batch has 2, also for parts and halves of the volumes."""
+    comparison = compare(real, generated, dataclasses.replace(SETTINGS, mmd_batch=5), "x")
+    record = next(record for record in paper_records(comparison) if record.subject["class"] == "LGG")
+    x, y = (folder.stack(folder.indices(0, parts)) for folder, parts in ((generated, None), (real, ["val", "test"])))
+    gram = mmd.linear_gram(list(x), list(y))
+    for found, by_hand in (
+        (record.interval, mmd.mmd_paper_interval(gram, 5, seed=0)),
+        (record.floor, mmd.mmd_paper_floor(gram, 5, seed=0, splits=8)),
+    ):
+        assert (found.low, found.high) == pytest.approx((by_hand.low, by_hand.high), rel=1e-4)
+    assert record.floor.value == pytest.approx(mmd.mmd_paper_floor(gram, 5, seed=0, splits=8).value, rel=1e-4)
+    assert "no interval" not in str(record.definition)
 
 
 def test_volumes_of_the_same_kind_pass_and_others_do_not(result, real, tmp_path, extractor):

@@ -9,7 +9,7 @@ from data_modules.files import write_json
 from data_modules.volume_file import to_nifti
 from tumorgen.benchmark.arms import CONTROL
 from tumorgen.benchmark.summary import DIFFERENCE
-from tumorgen.provenance import new_salt
+from tumorgen.provenance import trained_on
 from tumorgen.records import read_results
 
 EXPERIMENTS = ROOT / "experiments"
@@ -29,7 +29,7 @@ def test_shuffled_labels_do_not_help(tmp_path):
             nib.save(to_nifti(volume.numpy(), 4.0), generated / file)
             entries.append({"file": file, "class": name, "seed": number})
     stated = {"class_names": ["LGG", "HGG"], "roi_size": 32, "spacing_mm": 4.0, "intensities": "[0, 1]"}
-    origin = {"training_patients": {"salt": new_salt(), "training_patients": []}}
+    origin = {"training_patients": trained_on(["nobody of this cohort"])}
     write_json(generated / "manifest.json", {**stated, **origin, "volumes": entries})
 
     configs = ("--config", EXPERIMENTS / "benchmark.yaml", "--config", EXPERIMENTS / "demo" / "benchmark.yaml")

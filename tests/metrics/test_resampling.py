@@ -12,6 +12,7 @@ from tumorgen.metrics.resampling import (
     half_splits,
     jackknife_interval,
     permutation_test,
+    share_interval,
 )
 
 
@@ -39,6 +40,19 @@ def test_bootstrap_is_scipys_percentile_bootstrap(cases):
     assert found.high == pytest.approx(expected.high, abs=0.05)
     assert found.level == 0.95
     assert "4000" in found.method
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 12), (3, 12), (12, 12), (1, 250)])
+def test_interval_of_a_share_is_wilsons(k, n):
+    """(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), by hand."""
+    p, z = k / n, stats.norm.ppf(0.975)
+    reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    found = share_interval(k, n)
+    expected = [(p + z**2 / (2 * n) + sign * reach) / (1 + z**2 / n) for sign in (-1, 1)]
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
+    assert found.low < found.high
+    assert 0 <= found.low <= p <= found.high <= 1
+    assert found.method == f"Wilson score interval, {k} of {n}"
 
 
 def test_strata_keep_their_sizes(cases):

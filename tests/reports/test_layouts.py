@@ -60,6 +60,36 @@ def test_floors_that_differ_are_told_apart():
     assert rows(table)["volumes, most figures"]["floor of b"].text == "60"
 
 
+def test_the_batch_size_is_part_of_the_published_mmd():
+    """Its bias is the variance over B: figures of another B are others, and do not stand in one row."""
+    own = next(record for record in evaluation_records() if record.metric == "mmd_paper")
+    records = [
+        replace(own, definition=own.definition | {"batch_size": size}, subject=own.subject | {"generated": label})
+        for size, label in ((4, "a"), (8, "b"))
+    ]
+    found = rows(evaluation_tables(records)[0])
+    four, eight = (found[f"MMD, published (linear, biased), B = {size}"] for size in (4, 8))
+    assert (four["a"].record, four["b"].text) == (records[0].id, "–")
+    assert (eight["a"].text, eight["b"].record) == ("–", records[1].id)
+
+
+def test_extractors_of_one_name_and_other_weights_have_rows_of_their_own():
+    kid = next(record for record in evaluation_records() if record.metric == "kid")
+    records = [
+        replace(
+            kid,
+            definition=kid.definition | {"extractor": {"name": "classifier", "sha256": digest * 64}},
+            subject=kid.subject | {"generated": label},
+        )
+        for digest, label in (("a", "first"), ("b", "second"), ("a", "third"))
+    ]
+    found = rows(evaluation_tables(records)[0])
+    assert {"KID (classifier), aaaaaaaa", "KID (classifier), bbbbbbbb"} < set(found)
+    row = found["KID (classifier), aaaaaaaa"]
+    assert [row[label].record for label in ("first", "second", "third")] == [records[0].id, None, records[2].id]
+    assert "KID (classifier)" in rows(evaluation_tables(records[::2])[0]), "one extractor needs no digits"
+
+
 def test_equal_floors_without_a_value_are_equal():
     nothing = [Floor(*[float("nan")] * 3, splits=200, size=10) for _ in range(2)]
     records = [replace(evaluation_records(label)[0], floor=own) for label, own in zip("ab", nothing, strict=True)]

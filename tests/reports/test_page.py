@@ -23,8 +23,10 @@ from results import (
 
 from data_modules.errors import InputError
 from tumorgen.commands import report
-from tumorgen.records import Interval, Record
+from tumorgen.records import Interval, Record, write_results
+from tumorgen.reports.html.panels import evaluated
 from tumorgen.reports.html.pictures import embedded, strip
+from tumorgen.reports.html.sources import find_sources
 from tumorgen.reports.html.summary import answers
 
 
@@ -127,6 +129,28 @@ def test_two_evaluations_with_one_label_keep_their_figures_apart(tmp_path):
     assert "samples" not in heads
 
 
+def test_extractors_of_other_weights_have_charts_shares_and_definitions_of_their_own(tmp_path):
+    for digit in "ab":
+        records = [
+            replace(r, definition=r.definition | {"extractor": {"name": "classifier", "sha256": digit * 64}})
+            if "extractor" in r.definition
+            else r
+            for r in evaluation_records(f"samples_{digit}")
+        ]
+        path = tmp_path / digit / "evaluation.json"
+        path.parent.mkdir()
+        write_results(path, "evaluation", records, inputs={"real": {"folder": "gone"}})
+    (part,) = evaluated(find_sources([tmp_path]).evaluations)
+    both = {f"MMD², RBF, features (classifier), {digit * 8}" for digit in "ab"}
+    assert both <= {name for name, _ in part.charts}
+    assert both <= set(part.definitions)
+    shares = {row[2].text for row in part.memorisation[0].cells}
+    assert shares == {
+        "near copies, voxels",
+        *(f"near copies, features (classifier), {digit * 8}" for digit in "ab"),
+    }
+
+
 def test_evaluations_against_other_real_data_have_tables_of_their_own(tmp_path):
     for name in ("first", "second"):
         evaluation_folder(tmp_path / name, name, real=Path(f"cohort_{name}"))
@@ -157,12 +181,38 @@ def test_each_kind_of_result_makes_a_page_alone(tmp_path, make):
     assert targets == {section.attributes["id"] for section in parsed.of("section")}
 
 
+PHANTOMS = "Phantoms are not patients."
+REAL = "Contains images of real cases."
+
+
 def test_phantoms_are_called_phantoms_and_patients_are_protected(tmp_path, page):
-    assert "Contains images of real cases." in page.read_text()
+    assert REAL in page.read_text()
+    assert PHANTOMS not in page.read_text()
     run_folder(tmp_path / "runs" / "a", phantoms=True)
-    report.run([str(tmp_path), "--output", str(tmp_path / "r.html"), "--viewer", "false"])
-    assert "Phantoms are not patients." in (tmp_path / "r.html").read_text()
-    assert "Phantoms are not patients." not in page.read_text()
+    alone = written(tmp_path)
+    assert PHANTOMS in alone
+    assert REAL not in alone
+    assert "Some of the data" not in alone
+    volume_folder(tmp_path / "real", kind="real")
+    mixed = written(tmp_path)
+    assert REAL in mixed
+    assert f"{PHANTOMS}</strong> Some of the data in this report" in mixed
+    assert "Nothing here says" not in mixed
+
+
+def test_patients_below_a_folder_called_phantom_are_protected(tmp_path):
+    real = volume_folder(tmp_path / "PhantomStudy" / "real", kind="real")
+    evaluation_folder(tmp_path / "PhantomStudy" / "evaluation", real=real)
+    text = written(tmp_path / "PhantomStudy")
+    assert REAL in text
+    assert PHANTOMS not in text
+
+
+def written(folder):
+    """The page of a report on everything in the folder."""
+    path = folder / "r.html"
+    report.run([str(folder), "--output", str(path), "--viewer", "false", "--overwrite"])
+    return path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -196,6 +246,35 @@ def test_help_is_claimed_only_beyond_chance(gain, verdict):
     (answer,) = answers([], benchmark_records(gain))
     assert answer.verdict.startswith(verdict)
     assert any("Control with shuffled labels" in line[0].text for line in answer.lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "It cannot be told: synthetic, then 25% of real (samples) above real data only, but so is the control"),
+        ({"generated": "others"}, "Yes, in this benchmark"),
+        ({"network": "ResNet3D"}, "Yes, in this benchmark"),
+    ],
+)
+def test_what_the_control_of_the_same_volumes_gains_too_is_no_help(change, verdict):
+    """Training longer explains both; the control of other volumes, or of another network, explains nothing here."""
+    records = [
+        replace(record, subject=record.subject | change, value=0.03, interval=Interval(0.001, 0.05, "bootstrap"))
+        if (record.metric, record.subject["arm"]) == ("auc_difference", "shuffled_control")
+        else record
+        for record in benchmark_records(0.04)
+    ]
+    (answer,) = answers([], records)
+    assert answer.verdict.startswith(verdict)
+
+
+def test_help_of_some_volumes_is_told_where_the_control_explains_that_of_others():
+    both = benchmark_records(0.04)
+    both += [replace(r, subject=r.subject | {"generated": "others"}) for r in both if r.subject["generated"]]
+    control = next(r for r in both if r.metric == "auc_difference" and r.subject["arm"] == "shuffled_control")
+    both[both.index(control)] = replace(control, interval=Interval(0.001, 0.05, "bootstrap"))
+    (answer,) = answers([], both)
+    assert answer.verdict == "Yes, in this benchmark: synthetic, then 25% of real (others) above real data only."
 
 
 def test_the_control_is_never_the_arm_that_helps():

@@ -16,6 +16,7 @@ from data_modules.brats import BraTSDataModule
 from data_modules.dataset import ROIDataset
 from data_modules.errors import InputError
 from data_modules.files import sha256
+from data_modules.leakage import unlisted_volumes
 from data_modules.selections import (
     Items,
     Selection,
@@ -251,7 +252,7 @@ def _open_generated(path: Path, data: BraTSDataModule, reading: Reading) -> Gene
     origin = check_origin(
         path,
         folder.manifest,
-        folder.unlisted,
+        unlisted_volumes(folder),
         fold=data.fold,
         training=_patients(data.train_dataset),
         validation=_patients(data.val_dataset),

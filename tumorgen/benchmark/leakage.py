@@ -25,8 +25,8 @@ class Origin:
         status: `checked` by the hashes in its manifest, or `trusted` because the user said so.
         reason: Why it had to be trusted; empty if it was checked.
         training_patients: How many patients its manifest lists.
-        recognised: How many of those are training patients of the fold. 0 of many means that the names of patients differ,
-            and the check has compared nothing.
+        recognised: How many of those are training patients of the fold. The others are of another cohort, or of this one
+            under other names; then the check has not compared them.
     """
 
     status: str
@@ -51,7 +51,7 @@ def check_origin(
     Args:
         folder: Where the volumes are, for the message.
         manifest: Their manifest; None where there is none.
-        unlisted: Volumes in the folder that the manifest does not list.
+        unlisted: Volumes in the folder that the manifest does not list, see `data_modules.leakage.unlisted_volumes`.
         fold: The fold they are wanted for.
         training: The fold's training patients.
         validation: Its validation patients.
@@ -91,7 +91,7 @@ def _unknown(manifest: Mapping[str, Any], unlisted: Sequence[str]) -> str:
     if not manifest:
         return "there is no manifest.json"
     if not origin_known(manifest):
-        return "manifest.json does not know all patients behind them (training_patients_unknown)"
+        return "manifest.json does not know all patients behind them (training_patients_unknown, or an empty list)"
     if unlisted:
-        return f"manifest.json does not list {unlisted[0]} ({len(unlisted)} of the volumes)"
+        return f"manifest.json does not list {unlisted[0]}, or with another sha256 ({len(unlisted)} of the volumes)"
     return ""

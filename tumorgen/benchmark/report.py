@@ -1,5 +1,6 @@
 """Writes what a complete benchmark found: records, tables, plot."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from tumorgen.benchmark.leakage import TRUSTED
 from tumorgen.benchmark.pictures import draw_auc_by_share
 from tumorgen.benchmark.references import references
 from tumorgen.benchmark.session import Session
-from tumorgen.benchmark.summary import Summary
+from tumorgen.benchmark.summary import Summary, covered
 from tumorgen.benchmark.tables import tables
 from tumorgen.records import write_results
 from tumorgen.reports.tables import write_tables
@@ -20,7 +21,7 @@ def write_report(session: Session, output: Path, resamples: int) -> None:
     Args:
         session: A benchmark of which every training is done.
         output: Its folder.
-        resamples: Draws of test patients.
+        resamples: Draws of test patients and seeds.
 
     Raises:
         InputError: A result is damaged or of other settings.
@@ -30,7 +31,8 @@ def write_report(session: Session, output: Path, resamples: int) -> None:
     records = Summary(results, session.arms, first.class_names, resamples).records()
     drawn = draw_auc_by_share(records, session.arms, output / "auc_by_share.png")
     origins = _origins(session)
-    notes = [_protocol(session), *_trust(origins)]
+    seeds = sorted({training.seed for training in session.trainings})
+    notes = [_protocol(session), note_on_intervals(len(seeds)), *notes_on_origins(origins)]
     written = tables(records, references(), notes)
     write_tables(output, written)
     write_results(
@@ -38,7 +40,7 @@ def write_report(session: Session, output: Path, resamples: int) -> None:
         "benchmark",
         records,
         folds=sorted(session.folds),
-        seeds=sorted({training.seed for training in session.trainings}),
+        seeds=seeds,
         arms={arm.name: arm.title for arm in session.arms},
         budget=asdict(session.trainer.budget),
         generated=origins,
@@ -61,6 +63,14 @@ def _protocol(session: Session) -> str:
     )
 
 
+def note_on_intervals(seeds: int) -> str:
+    """What readers must know about intervals and p-values, given the number of seeds per fold."""
+    return (
+        f"Intervals and p-values allow for {covered(seeds)}. Generators, and the folds' training parts, are the same in every "
+        "draw."
+    )
+
+
 def _origins(session: Session) -> dict[str, dict[str, Any]]:
     """By label and fold: the folder, how many volumes, and what is known of the patients behind them."""
     found: dict[str, dict[str, Any]] = {}
@@ -76,8 +86,8 @@ def _origins(session: Session) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _trust(origins: dict[str, dict[str, Any]]) -> list[str]:
-    """What readers must know about the origin of the volumes."""
+def notes_on_origins(origins: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What readers must know about the origin of the volumes, told by label and fold as `Origin` says it."""
     notes = []
     for label, folds in origins.items():
         trusted = {fold: origin for fold, origin in folds.items() if origin["status"] == TRUSTED}
@@ -87,12 +97,14 @@ def _trust(origins: dict[str, dict[str, Any]]) -> list[str]:
                 f"LEAKAGE NOT EXCLUDED for {label} (folds {', '.join(trusted)}): {reasons}. The user vouched for it "
                 "(--trust_unmanifested)."
             )
-        blind = [
-            f for f, o in folds.items() if o["status"] != TRUSTED and o["training_patients"] and not o["recognised"]
+        strangers = [
+            f"{origin['training_patients'] - origin['recognised']} of {origin['training_patients']} in fold {fold}"
+            for fold, origin in folds.items()
+            if origin["status"] != TRUSTED and origin["recognised"] < origin["training_patients"]
         ]
-        if blind:
+        if strangers:
             notes.append(
-                f"{label}: none of the patients its manifest lists is a training patient of this cohort (folds "
-                f"{', '.join(blind)}); if it was trained on these patients under other names, the check has compared nothing."
+                f"{label}: patients that its manifest lists are no training patients of this cohort ({', '.join(strangers)}). "
+                "They may be of another cohort; if they are of this one under other names, the check has not compared them."
             )
     return notes

@@ -1,8 +1,9 @@
 """What the test cases say of an arm: figures with intervals, paired differences with p-values, Holm's correction.
 
-The test patients of every fold are drawn again with replacement, within classes; all arms and seeds see the same draw, so
-differences are paired. Networks are not trained anew for a draw: intervals tell how far other patients would have changed the
-result, the standard deviation over folds and seeds how far other training runs would.
+Two things are drawn again in every fold: its test patients, within classes, and the seeds of its training runs. All arms see
+the same draw of both, so differences are paired. Intervals tell how far other patients and other training runs would have
+changed the result, as far as so many runs can tell. With one seed there is nothing to draw: intervals then are conditional on
+that one network per fold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,8 @@ class Averaged:
 
     Attributes:
         value: The average.
-        draws: (resamples,) the same average over drawn patients.
-        single: (folds x seeds,) the figure of every training run.
+        draws: (resamples,) the same average over drawn patients and seeds.
+        single: (folds x seeds,) the figure of every training run, by fold and seed.
     """
 
     value: float
@@ -62,7 +63,7 @@ class Averaged:
         return float(self.single.std(ddof=1)) if len(self.single) > 1 else float("nan")
 
     def minus(self, other: "Averaged") -> "Averaged":
-        """The paired difference: both sides saw the same patients, draw by draw and run by run."""
+        """The paired difference: both sides saw the same patients and seeds, draw by draw and run by run."""
         return Averaged(self.value - other.value, self.draws - other.draws, self.single - other.single)
 
     @property
@@ -76,18 +77,22 @@ class Averaged:
         return min(1.0, 2 * (1 + min(below, above)) / (1 + len(self.draws)))
 
 
-class PatientBootstrap:
-    """One set of draws of test patients, which all arms share.
+class PairedBootstrap:
+    """One set of draws of test patients and seeds, which all arms share.
 
     Args:
-        runs: Training runs of one arm: their folds' test cases are those of every arm.
+        runs: Training runs of one arm: their seeds and their folds' test cases are those of every arm.
         resamples: Number of draws.
         seed: Of the draws.
+
+    Attributes:
+        seeds: By fold: the seeds of its runs, sorted.
     """
 
     def __init__(self, runs: Sequence[Predictions], resamples: int = 2000, seed: int = 0) -> None:
         self.resamples, self.seed = resamples, seed
-        self._cases = {run.fold: (run.patients, run.positive) for run in runs}
+        self._cases = {run.fold: (run.patients, run.positive) for run in sorted(runs, key=lambda run: run.fold)}
+        self.seeds = {fold: sorted(run.seed for run in runs if run.fold == fold) for fold in self._cases}
 
     @cached_property
     def weights(self) -> dict[int, Int[np.ndarray, "resamples n"]]:
@@ -97,34 +102,50 @@ class PatientBootstrap:
             for fold, (patients, positive) in self._cases.items()
         }
 
+    @cached_property
+    def seed_weights(self) -> dict[int, Float[np.ndarray, "resamples seeds"]]:
+        """By fold: the share of each seed in each draw, 1 in all."""
+        return {
+            fold: draw_seeds(len(seeds), self.resamples, np.random.default_rng((self.seed, fold, 1)))
+            for fold, seeds in self.seeds.items()
+        }
+
     def average(self, runs: Sequence[Predictions]) -> dict[str, Averaged]:
         """Figures of an arm, first averaged over the seeds of a fold, then over folds.
 
         Raises:
-            ValueError: The runs were tested on other cases than those that are drawn.
+            ValueError: The runs are of other folds or seeds, or were tested on other cases, than those that are drawn.
         """
-        folds = sorted(self._cases)
-        if sorted({run.fold for run in runs}) != folds:
-            raise ValueError(f"runs of the folds {sorted({run.fold for run in runs})}, expected {folds}")
-        as_tested: dict[str, dict[int, list[float]]] = {name: {fold: [] for fold in folds} for name in FIGURES}
-        drawn: dict[str, dict[int, list[np.ndarray]]] = {name: {fold: [] for fold in folds} for name in FIGURES}
+        runs = sorted(runs, key=lambda run: (run.fold, run.seed))
+        found = [(run.fold, run.seed) for run in runs]
+        if found != (expected := [(fold, seed) for fold, seeds in self.seeds.items() for seed in seeds]):
+            raise ValueError(f"runs of the (folds, seeds) {found}, expected {expected}")
+        single: dict[str, list[float]] = {name: [] for name in FIGURES}
+        value = dict.fromkeys(FIGURES, 0.0)
+        draws = {name: np.zeros(self.resamples) for name in FIGURES}
         for run in runs:
             patients, positive = self._cases[run.fold]
             if run.patients != patients or not np.array_equal(run.positive, positive):
                 raise ValueError(f"fold {run.fold}: runs were tested on different cases")
-            once = np.ones((1, len(patients)), dtype=np.int64)
-            found = figures(run, once), figures(run, self.weights[run.fold])
-            for name in FIGURES:
-                as_tested[name][run.fold].append(float(found[0][name][0]))
-                drawn[name][run.fold].append(found[1][name])
-        return {
-            name: Averaged(
-                value=float(np.mean([np.mean(as_tested[name][fold]) for fold in folds])),
-                draws=np.mean([np.mean(drawn[name][fold], axis=0) for fold in folds], axis=0),
-                single=np.array([value for fold in folds for value in as_tested[name][fold]]),
-            )
-            for name in FIGURES
-        }
+            position = self.seeds[run.fold].index(run.seed)
+            drawn = figures(run, self.weights[run.fold])
+            for name, (as_tested,) in figures(run, np.ones((1, len(patients)), dtype=np.int64)).items():
+                single[name].append(float(as_tested))
+                value[name] += float(as_tested) / len(self.seeds[run.fold]) / len(self.seeds)
+                draws[name] += drawn[name] * self.seed_weights[run.fold][:, position] / len(self.seeds)
+        return {name: Averaged(value[name], draws[name], np.array(single[name])) for name in FIGURES}
+
+
+def draw_seeds(seeds: int, resamples: int, generator: np.random.Generator) -> Float[np.ndarray, "resamples seeds"]:
+    """The share of each seed in each draw of seeds with replacement; a single seed is always there.
+
+    One fewer are drawn than there are: so the variance of drawn averages is that of an average of so many runs without bias,
+    which matters with two or three of them (Rao and Wu 1988, Resampling Inference with Complex Survey Data, section 3).
+    """
+    if seeds == 1:
+        return np.ones((resamples, 1))
+    drawn: Int[np.ndarray, "resamples seeds"] = generator.multinomial(seeds - 1, np.full(seeds, 1 / seeds), resamples)
+    return drawn / (seeds - 1)
 
 
 def draw_patients(

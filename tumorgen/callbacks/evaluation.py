@@ -116,11 +116,16 @@ class GeneratorEvaluation(L.Callback):
         self._costs = None if state_dict["costs"] is None else Costs(**state_dict["costs"])
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Refuses what samples nothing; a trial run (`fast_dev_run`) has no limit."""
+        """Refuses what samples nothing or has nothing real to compare with; a trial run (`fast_dev_run`) has no limit."""
         if not isinstance(pl_module, Generator):
             raise InputError(
                 f"GeneratorEvaluation: a {type(pl_module).__name__} samples nothing; it evaluates generators. Take it out "
                 "of trainer.callbacks."
+            )
+        if self.measures and not len(datasets_of(trainer)[0]):
+            raise InputError(
+                "GeneratorEvaluation needs real training cases to compare samples with, and the data module has none. Take one "
+                "that has, such as MixedDataModule, or take the callback out of trainer.callbacks."
             )
         if trainer.fast_dev_run:
             self.budget.share = None
@@ -186,13 +191,14 @@ class GeneratorEvaluation(L.Callback):
         volume = (sampled - begin) / number
         if self._costs is not None:
             return replace(self._costs, volume=volume, drawn=number)
-        training, held_out = datasets_of(trainer)
+        training, generated, held_out = datasets_of(trainer)
+        known = len(training) + len(generated)
         classes = len(model.class_names)
-        numbers = Numbers(classes, self.per_class * classes, len(training), len(held_out))
-        for dataset in (training, held_out):
+        numbers = Numbers(classes, self.per_class * classes, known, len(held_out))
+        for dataset in (training, generated, held_out):
             if len(dataset):
                 shrink(dataset[0]["volume"][None].float())
-        reading = (self.clock() - sampled) * max(len(training), len(held_out))
+        reading = (self.clock() - sampled) * max(known, len(held_out))
         figures = sum(measure.seconds(few[:1], numbers, self.clock) for measure in self.measures)
         return Costs(volume, prepare=reading + figures, drawn=number)
 

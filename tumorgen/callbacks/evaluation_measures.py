@@ -31,7 +31,7 @@ class Numbers:
     Attributes:
         classes: Classes.
         generated: Volumes to be sampled, of all classes together.
-        training: Training cases.
+        training: Training cases, generated ones that are trained on included.
         held_out: Validation cases.
     """
 

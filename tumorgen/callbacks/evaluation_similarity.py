@@ -69,8 +69,8 @@ class Diversity(Measure):
 class Memorisation(Measure):
     """`memorisation_share_voxels`: share of samples as close to a training case as the closest validation cases are.
 
-    Volumes are averaged to at most 32 voxels per side, which a copy survives. Without validation cases, training cases are
-    held against each other.
+    Volumes are averaged to at most 32 voxels per side, which a copy survives. Generated volumes that were trained on can be
+    copied like real ones, and count as training cases. Without validation cases, training cases are held against each other.
 
     Args:
         percentile: Of the honest distances.
@@ -87,7 +87,8 @@ class Memorisation(Measure):
 
     def prepare(self, real: RealCases, class_names: tuple[str, ...]) -> None:
         """The honest distances."""
-        self.training, held_out = torch.cat(real.training_small), torch.cat(real.held_out_small)
+        self.training = torch.cat([*real.training_small, *real.generated_small])
+        self.real, held_out = sum(map(len, real.training_small)), torch.cat(real.held_out_small)
         self.reference = None
         self.kind: memorisation.Reference = "held-out" if len(held_out) else "leave-one-out"
         if len(self.training) and len(held_out):
@@ -104,7 +105,10 @@ class Memorisation(Measure):
         found = memorisation.nearest(memorisation.voxel_distances(generated, self.training))
         share = memorisation.memorisation_share(found.distances, self.reference, self.percentile)
         definition = memorisation.definition("voxels", self.kind, self.percentile, min(generated.shape[2:]))
-        counts = {"real": len(self.training), "generated": len(generated), "reference": len(self.reference)}
+        counts = {"real": self.real, "generated": len(generated), "reference": len(self.reference)}
+        if len(self.training) > self.real:
+            definition["training"] = "real cases and generated volumes that were trained on"
+            counts["trained_on"] = len(self.training)
         details = {
             "closest": float(found.distances.min()),
             "limit": memorisation.threshold(self.reference, self.percentile),

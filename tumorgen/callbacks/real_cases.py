@@ -3,13 +3,15 @@
 import copy
 import math
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 
+from data_modules.dataset import ROIDataset
+from data_modules.selections import Selection
 from tumorgen.types import Volume
 
 SMALL = 32
@@ -23,12 +25,15 @@ class RealCases:
     Attributes:
         held_out: Validation cases (n, C, D, H, W).
         held_out_small: The same averaged to at most `SMALL` voxels per side.
-        training_small: Training cases, not augmented, averaged in the same way.
+        training_small: Real training cases, not augmented, averaged in the same way.
+        generated_small: Generated volumes that were trained on, not augmented, averaged in the same way; nothing where
+            there are none.
     """
 
     held_out: list[Volume]
     held_out_small: list[Volume]
     training_small: list[Volume]
+    generated_small: list[Volume] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,42 @@ def shrink(volumes: Volume) -> Volume:
 
 def read_real_cases(trainer: L.Trainer, classes: int) -> RealCases:
     """Reads training and validation cases of the data module; all random numbers stay as they are."""
-    training, held_out = datasets_of(trainer)
+    training, generated, held_out = datasets_of(trainer)
     return RealCases(
         held_out=_by_label(held_out, classes, lambda volume: volume),
         held_out_small=_by_label(held_out, classes, shrink),
         training_small=_by_label(training, classes, shrink),
+        generated_small=_by_label(generated, classes, shrink) if len(generated) else [],
     )
 
 
-def datasets_of(trainer: L.Trainer) -> tuple[Any, Any]:
-    """Training cases as they are on disk, and validation cases; empty lists where there are none."""
+def datasets_of(trainer: L.Trainer) -> tuple[Any, Any, Any]:
+    """Real training cases, generated volumes that are trained on, and validation cases; empty where there are none.
+
+    As they are on disk and each once, however training changes, repeats or relabels them.
+    """
+    held_out = getattr(trainer.datamodule, "val_dataset", None) or []
     training: Any = getattr(trainer.datamodule, "train_dataset", None) or []
-    if getattr(training, "augmentation", None) is not None:
-        training = copy.copy(training)
-        training.augmentation = None
-    return training, getattr(trainer.datamodule, "val_dataset", None) or []
+    if not isinstance(training, Selection):
+        return _plain(training), [], held_out
+    plain = {id(member.dataset): _plain(member.dataset) for member in training.members}
+    real, generated = {}, {}
+    for member in training.members:
+        key, own = (id(member.dataset), member.position), member._replace(dataset=plain[id(member.dataset)])
+        if isinstance(member.dataset, ROIDataset):
+            real[key] = own._replace(label=member.dataset.entries[member.position].label)
+        else:
+            generated[key] = own
+    return Selection(list(real.values())), Selection(list(generated.values())), held_out
+
+
+def _plain(dataset: Any) -> Any:
+    """The same data set without augmentation; training goes on with the one it has."""
+    if getattr(dataset, "augmentation", None) is None:
+        return dataset
+    dataset = copy.copy(dataset)
+    dataset.augmentation = None
+    return dataset
 
 
 def _by_label(dataset: Sized, classes: int, kept: Callable[[Volume], Volume]) -> list[Volume]:

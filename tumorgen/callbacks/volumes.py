@@ -21,7 +21,7 @@ from tumorgen.types import Volume
 
 
 class VolumeWriter(BasePredictionWriter):
-    """Streams volumes to `<folder>/<class>/<class>_0001.nii.gz` and `manifest.json`.
+    """Streams volumes to `<folder>/<class>/<class>_0001.nii.gz` and `manifest.json`, which has the SHA-256 of each of them.
 
     A run that was interrupted continues when the same command is given again: what the manifest lists and the disk holds is
     not sampled again. The same holds for a command that asks for more volumes of the same checkpoint and sampler. Anything
@@ -108,6 +108,7 @@ class VolumeWriter(BasePredictionWriter):
         for volume, name in zip(volumes, batch["name"], strict=True):
             with atomic_path(self._path(name)) as temporary:
                 nib.save(to_nifti(volume, pl_module.spacing, self.dtype), temporary)
+                self._written[name]["sha256"] = sha256(temporary)  # on disk with the next manifest, see `_tidy_up`
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Gathers the ranks' lists into one manifest and says where it is; also on ranks that had nothing to sample."""
@@ -115,7 +116,7 @@ class VolumeWriter(BasePredictionWriter):
             return
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            self._written |= self._earlier()[0]
+            self._written = self._earlier()[0] | self._written  # of its own volumes, this rank has all checksums
             self._tidy_up([])
             print(f"{len(self._written)} volumes in {self.folder}")
 
@@ -161,11 +162,17 @@ class VolumeWriter(BasePredictionWriter):
         return found, foreign
 
     def _tidy_up(self, names: Iterable[str]) -> None:
-        """Removes volumes that are replaced and what killed runs left, and makes one manifest of all."""
+        """Removes volumes that are replaced and what killed runs left, and makes one manifest of all.
+
+        A manifest is written before its files are, so it lacks the checksums of a run's, or a rank's, last batch.
+        """
         for name in names:
             self._path(name).unlink()
         for half in self.folder.glob("*/.*.tmp.nii.gz"):
             half.unlink()
+        for name, entry in self._written.items():
+            if "sha256" not in entry and self._path(name).is_file():
+                entry["sha256"] = sha256(self._path(name))
         self._write_manifest("manifest.json")
         for part in self.folder.glob("manifest.rank*.json"):
             part.unlink()

@@ -18,7 +18,7 @@ from tumorgen import __version__
 from tumorgen.classifier.figures import GradeFigures, selection_score
 from tumorgen.classifier.networks import Logits, NetworkFactory, SmallCNN
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory
-from tumorgen.provenance import joined, trained_on
+from tumorgen.provenance import training_on
 from tumorgen.training import planned_batches
 from tumorgen.types import Volume
 
@@ -81,6 +81,7 @@ class GradeClassifier(L.LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.register_buffer("class_weights", torch.ones(len(self.class_names)))
         self.provenance: dict[str, Any] = {}
+        self._trained_on: object | None = None
         self.held_out = GradeFigures(self.class_names.index(self.positive_class))
 
     def forward(self, volume: Volume) -> Logits:
@@ -96,9 +97,8 @@ class GradeClassifier(L.LightningModule):
         """Notes the training patients, its own and those behind generated volumes, and how frequent the classes are."""
         if stage != "fit":
             return
-        data = self.trainer.datamodule
-        patients = getattr(data, "training_patients", [])
-        self.provenance = trained_on(patients, self.provenance, *getattr(data, "generated_origins", []))
+        data = self._trained_on = self.trainer.datamodule
+        self.provenance = training_on(data, self.provenance)
         if self.balanced_loss:
             counts = torch.bincount(torch.as_tensor(labels_of(data.train_dataset)), minlength=len(self.class_names))
             self.class_weights.copy_(counts.sum() / (len(counts) * counts.clamp_min(1)))
@@ -154,4 +154,5 @@ class GradeClassifier(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the salt and the patients over; a run that goes on may have added some."""
         stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
-        self.provenance = joined(stored, self.provenance) if self.provenance else stored
+        # hashed anew with the stored salt: the run's own, new one compares with nothing
+        self.provenance = stored if self._trained_on is None else training_on(self._trained_on, stored)

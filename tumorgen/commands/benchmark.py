@@ -88,7 +88,7 @@ def _parser() -> "ArgumentParser":
     )
     parser.add_class_arguments(Budget, "budget")
     parser.add_class_arguments(Hardware, "hardware")
-    parser.add_argument("--resamples", type=int, default=2000, help="draws of test patients for intervals and tests")
+    parser.add_argument("--resamples", type=int, default=2000, help="draws of test patients and seeds for intervals")
     parser.add_argument(
         "--trust_unmanifested",
         type=bool,

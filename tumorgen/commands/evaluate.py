@@ -106,7 +106,7 @@ def _parser() -> ArgumentParser:
         "--convert",
         type=bool,
         default=False,
-        help="bring volumes of another size or spacing to that of the real ones, and clip values outside of the range",
+        help="bring volumes of another size or spacing to that of the real ones, and clip values a bit outside of the range",
     )
     parser.add_argument("--overwrite", type=bool, default=False, help="replace an earlier evaluation in --output")
     for which in ("real", "generated"):

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import numpy as np
-import torch
 
 from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
 from tumorgen.metrics import ms_ssim, shape
-from tumorgen.metrics.resampling import bootstrap_interval, floor_of, half_splits
+from tumorgen.metrics.resampling import floor_of, half_splits, share_interval
 from tumorgen.metrics.shape import Shape, plausible_share
 from tumorgen.records import Floor, Record
 
@@ -43,7 +42,7 @@ def shape_records(comparison: Comparison, generated: Sequence[Shape], real: Sequ
         single = [plausible_share([one], cohort, shape.FIGURES) for one in own]
         floors = _shape_floors(cohort, settings.seed, settings.splits)
         for figure, share in shares.items():
-            inside = torch.tensor([one[figure] for one in single])
+            inside = round(sum(one[figure] for one in single))
             yield Record(
                 metric=f"shape_{figure}_share",
                 value=share,
@@ -52,7 +51,7 @@ def shape_records(comparison: Comparison, generated: Sequence[Shape], real: Sequ
                 ),
                 subject=comparison.subject(subject.name),
                 counts={"cohort": len(cohort), "generated": len(own)},
-                interval=bootstrap_interval(torch.mean, inside, seed=settings.seed, resamples=settings.resamples),
+                interval=share_interval(inside, len(own)),
                 floor=floors[figure],
             )
 

@@ -13,7 +13,16 @@ from data_modules.volumes import VolumeFolder
 from tumorgen.evaluation.appearance import diversity_records, shape_records
 from tumorgen.evaluation.distances import block_records, feature_records, paper_records
 from tumorgen.evaluation.extractors import FeatureExtractor, extract
-from tumorgen.evaluation.memory import VOXELS, ClosePair, Training, close_pairs, distances, memory_records, training_of
+from tumorgen.evaluation.memory import (
+    VOXELS,
+    ClosePair,
+    Training,
+    check_distinct,
+    close_pairs,
+    distances,
+    memory_records,
+    training_of,
+)
 from tumorgen.evaluation.subjects import Comparison, Settings, Volumes, compare
 from tumorgen.metrics.memorisation import FINEST_SIDE, reduced
 from tumorgen.metrics.mmd import block_means
@@ -60,24 +69,26 @@ def evaluate(
         say: Is told what comes next.
 
     Raises:
-        InputError: The folders do not fit each other, or hold too few volumes.
+        InputError: The folders do not fit each other, hold too few volumes, or held-out patients were trained on.
     """
-    comparison = compare(real, generated, settings, label or generated.folder.resolve().name)
+    comparison = compare(real, generated, settings, label or generated.folder.resolve().name, training)
     trained = training_of(real, training)
     records: list[Record] = []
     pairs: list[ClosePair] = []
+    say(
+        "distances of voxels to the nearest training volume"
+    )  # first: it finds held-out volumes that are training volumes
+    memorised, closest = _in_voxels(comparison, trained)
     say("shapes and block means")
     (ours, our_blocks), (theirs, their_blocks) = (_looks(folder, settings.blocks) for folder in (generated, real))
     records += shape_records(comparison, ours, theirs)
     records += block_records(comparison, our_blocks, their_blocks)
     for extractor in extractors:
         say(f"features: {extractor.name}")
-        found, closest = _in_features(comparison, trained, extractor)
+        found, pairs_found = _in_features(comparison, trained, extractor)
         records += found
-        pairs += closest
-    say("distances of voxels to the nearest training volume")
-    found, closest = _in_voxels(comparison, trained)
-    records += found
+        pairs += pairs_found
+    records += memorised
     say("published MMD")
     records += paper_records(comparison)
     say(f"MS-SSIM of pairs, up to {settings.pairs} per class")
@@ -135,6 +146,8 @@ def _memory(
     patients = training.folder.patients
     own = None if patients is None else [patients[i] for i in training.positions]
     found, honest = distances(*volumes, own)
+    if description is None:
+        check_distinct(comparison, training, honest)
     space = str(description["name"]) if description else VOXELS
     records = list(memory_records(comparison, training, found, honest, description))
     return records, close_pairs(training, found, space, comparison.settings.closest)

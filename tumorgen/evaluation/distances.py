@@ -11,10 +11,13 @@ from torch import Tensor
 from tumorgen.evaluation.extractors import FeatureExtractor, Features
 from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
 from tumorgen.metrics import frechet, kid, manifold, mmd
-from tumorgen.metrics.gram import LinearGram
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.metrics.two_sample import mmd2, mmd2_floor, mmd2_interval, mmd2_p_value
 from tumorgen.records import Interval, Record
+
+_PAPER_INTERVAL = {
+    "interval": "over volumes, around the expectation over passes; the floor is of this expectation, too"
+}
 
 
 def feature_records(
@@ -72,22 +75,14 @@ def paper_records(comparison: Comparison) -> Iterator[Record]:
         own = gram.select(torch.searchsorted(x, subject.generated), torch.searchsorted(y, subject.real))
         batch = min(settings.mmd_batch, *subject.counts.values())
         score = mmd.mmd_paper(own, batch, settings.passes, seed=settings.seed)
-
-        def expected(a: Tensor, b: Tensor, own: LinearGram = own, batch: int = batch) -> float:
-            return mmd.mmd_paper_expected(own.select(a, b), batch)
-
-        def halves(a: Tensor, b: Tensor, own: LinearGram = own, batch: int = batch) -> float:
-            return mmd.mmd_paper_expected(own.real_halves(a, b), min(batch, len(a)))
-
-        indices = (torch.arange(len(subject.generated)), torch.arange(len(subject.real)))
         yield Record(
             metric="mmd_paper",
             value=score.mean,
-            definition=_definition(comparison, subject, mmd.paper_definition(batch, settings.passes)),
+            definition=_definition(comparison, subject, mmd.paper_definition(batch, settings.passes), _PAPER_INTERVAL),
             subject=comparison.subject(subject.name),
             counts=subject.counts,
-            interval=jackknife_interval(expected, *indices, seed=settings.seed),
-            floor=half_split_floor(halves, indices[1], seed=settings.seed, splits=settings.splits),
+            interval=mmd.mmd_paper_interval(own, batch, seed=settings.seed),
+            floor=mmd.mmd_paper_floor(own, batch, seed=settings.seed, splits=settings.splits),
             details={"sd": score.sd},
         )
 

@@ -53,7 +53,7 @@ def evaluate_to(
     """
     check_output(output, overwrite)
     label = label or generated.folder.resolve().name
-    comparison = compare(real, generated, settings, label)
+    comparison = compare(real, generated, settings, label, training)
     evaluation = evaluate(real, generated, extractors, settings, label, training, say)
     say("tables and pictures")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from data_modules.errors import InputError
 from data_modules.volumes import VolumeFolder
+from tumorgen.evaluation.origin import HELD_OUT, SAME_VOLUME, check_apart, overlap
 from tumorgen.evaluation.subjects import POOLED, Comparison
 from tumorgen.metrics import memorisation
 from tumorgen.metrics.memorisation import Nearest, closest_pairs, memorisation_share, nearest, nearest_other, threshold
-from tumorgen.metrics.resampling import bootstrap_interval, half_split_floor
+from tumorgen.metrics.resampling import half_split_floor, share_interval
 from tumorgen.records import Record
 
 VOXELS = "voxels"
@@ -60,21 +61,50 @@ class ClosePair:
 def training_of(real: VolumeFolder, training: VolumeFolder | None) -> Training:
     """Finds out what was trained on: a folder of its own, the manifest's training part, otherwise all real volumes.
 
+    Of a folder of its own whose manifest says parts, only the training part counts.
+
     Raises:
-        InputError: Both a folder and a manifest with parts say it, or the training part is empty.
+        InputError: Both a folder and a manifest with parts say it, the training part is empty, or patients are in both folders.
     """
     if training is not None:
         if real.parts is not None:
             raise InputError(
                 f"--training: the manifest of {real.folder} says already which volumes are for training; leave the option out"
             )
-        return Training(training, training.indices(), real.indices())
+        own = _training_part(training)
+        check_apart(real, training, own)
+        return Training(training, own, real.indices())
     if real.parts is None:
         return Training(real, real.indices(), None)
-    positions, held_out = real.indices(parts=["train"]), real.indices(parts=["val", "test"])
-    if not len(positions):
-        raise InputError(f"{real.folder}: manifest.json names no volume for training; export the cohort again")
+    positions, held_out = _training_part(real), real.indices(parts=HELD_OUT)
     return Training(real, positions, held_out if len(held_out) else None)
+
+
+def _training_part(folder: VolumeFolder) -> Int[np.ndarray, " n"]:
+    """Positions of the volumes for training: all where the manifest does not say parts."""
+    positions = folder.indices(parts=None if folder.parts is None else ["train"])
+    if not len(positions):
+        raise InputError(f"{folder.folder}: manifest.json names no volume for training; export the cohort again")
+    return positions
+
+
+def check_distinct(comparison: Comparison, training: Training, honest: Nearest) -> None:
+    """Makes sure that no held-out volume is a volume of a training folder of its own, told by distances of voxels.
+
+    Raises:
+        InputError: Some are: the limit below which a volume counts as a copy would be 0.
+    """
+    if training.held_out is None or training.folder is comparison.real:
+        return
+    same = np.flatnonzero(honest.distances <= SAME_VOLUME)
+    if len(same):
+        one = comparison.real.names[training.held_out[same[0]]]
+        other = training.folder.names[training.positions[honest.indices[same[0]]]]
+        raise overlap(
+            comparison.real,
+            training.folder,
+            f"{len(same)} volumes are in both (--real {one} equals --training {other})",
+        )
 
 
 def distances(
@@ -123,7 +153,7 @@ def memory_records(
         if len(reference) < 4:
             continue
         limit = threshold(reference)
-        near = torch.from_numpy((own <= limit).astype(np.float64))
+        near = int((own <= limit).sum())
         yield Record(
             metric=f"memorisation_share_{space}",
             value=memorisation_share(own, reference),
@@ -134,14 +164,14 @@ def memory_records(
                 "generated": len(own),
                 "training": len(training.positions),
             },
-            interval=bootstrap_interval(torch.mean, near, seed=settings.seed, resamples=settings.resamples),
+            interval=share_interval(near, len(own)),
             floor=half_split_floor(
                 lambda a, b: memorisation_share(a.numpy(), b.numpy()),
                 torch.from_numpy(reference),
                 seed=settings.seed,
                 splits=settings.splits,
             ),
-            details={"limit": limit, "near_copies": int(near.sum()), "smallest_distance": float(own.min())},
+            details={"limit": limit, "near_copies": near, "smallest_distance": float(own.min())},
         )
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from data_modules.errors import InputError
 from data_modules.volumes import VolumeFolder
+from tumorgen.evaluation.origin import HELD_OUT, check_origin
 
 Reference: TypeAlias = Literal["held-out", "all"]
 
 POOLED = "pooled"
 FEWEST = 4  # real volumes of a class: two halves of two
 FEWEST_GENERATED = 3  # of a class: intervals leave one out, and what is left has a covariance
-_HELD_OUT = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Comparison:
         settings: How figures are taken.
         subjects: Each class, then all pooled.
         reference: Says which real volumes these are.
+        apart: Says what is known of held-out patients in the generator's training data; empty where none is held out.
     """
 
     real: VolumeFolder
@@ -112,6 +113,7 @@ class Comparison:
     settings: Settings
     subjects: tuple[Subject, ...]
     reference: str
+    apart: str
 
     def subject(self, name: str) -> dict[str, str]:
         """A record's subject."""
@@ -120,24 +122,34 @@ class Comparison:
     def definition(self, *parts: dict[str, Any], pooled: bool = False) -> dict[str, Any]:
         """A record's definition: which real volumes stand behind it, and `parts`, of which later ones win."""
         own: dict[str, Any] = {"real_volumes": self.reference, "seed": self.settings.seed}
+        if self.apart:
+            own["held_out_patients"] = self.apart
         if pooled:
             own["pooling"] = "classes of the generated volumes drawn in the proportions of the real ones"
         return {key: value for part in (own, *parts) for key, value in part.items()}
 
 
-def compare(real: VolumeFolder, generated: VolumeFolder, settings: Settings, label: str) -> Comparison:
+def compare(
+    real: VolumeFolder,
+    generated: VolumeFolder,
+    settings: Settings,
+    label: str,
+    training: VolumeFolder | None = None,
+) -> Comparison:
     """Decides what is compared with what.
 
     Raises:
-        InputError: The folders differ in classes, size or spacing, or a class has too few volumes.
+        InputError: The folders differ in classes, size or spacing, a class has too few volumes, or patients that are held out
+            were in the generator's training data.
     """
     if (real.class_names, real.roi_size) != (generated.class_names, generated.roi_size):
         raise InputError(
             f"{generated.folder}: classes {', '.join(generated.class_names)}, {generated.roi_size} voxels a side; expected "
             f"{', '.join(real.class_names)}, {real.roi_size} voxels, as {real.folder} has"
         )
+    apart = check_origin(real, generated, training)
     held_out = real.parts is not None and settings.reference == "held-out"
-    parts = _HELD_OUT if held_out else None
+    parts = HELD_OUT if held_out else None
     chosen = [real.indices(index, parts) for index in range(len(real.class_names))]
     subjects = []
     for index, name in enumerate(real.class_names):
@@ -156,7 +168,7 @@ def compare(real: VolumeFolder, generated: VolumeFolder, settings: Settings, lab
     reference = "all" if real.parts is None else f"all of fold {_fold(real)}"
     if held_out:
         reference = f"validation and test part of fold {_fold(real)}"
-    return Comparison(real, generated, label, settings, tuple(subjects), reference)
+    return Comparison(real, generated, label, settings, tuple(subjects), reference, apart)
 
 
 class Volumes(Sequence[Float[Tensor, "1 D H W"]]):

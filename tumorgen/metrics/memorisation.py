@@ -169,6 +169,7 @@ def definition(
         "reference": reference,
         "percentile": percentile,
         "expected_for_honest_volumes": percentile / 100,
+        "interval": "of the share given the limit, which depends on the honest distances, too; how much, the floor says",
         "unit": "share",
         "better": "lower",
     }

@@ -159,7 +159,7 @@ def paper_definition(batch_size: int, passes: int = 100, data_range: str = "[-1,
         "batch_size": batch_size,
         "passes": passes,
         "data_range": data_range,
-        "sd": "over passes (n - 1); no interval, since all passes share their volumes",
+        "sd": "over passes (n - 1), which share their volumes: how far one pass is off, not how sure the figure is",
         "unit": "squared intensity, summed over voxels",
         "better": "lower",
     }

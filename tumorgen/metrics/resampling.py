@@ -1,9 +1,10 @@
 """How sure a figure is, from the cases at hand: intervals, the real-versus-real floor, and a permutation test.
 
-Two intervals, because resampling with replacement draws some cases twice. A mean over cases does not mind: bootstrap.
-A figure of pairs, neighbours or covariances does: a case and its copy are a pair of distance zero, which makes a sample
-less diverse than it is and biases the figure. Those take the jackknife, which leaves cases out, or, for kernels,
-`tumorgen.metrics.two_sample.mmd2_interval`. Random numbers come from a generator of their own.
+Three intervals. Resampling with replacement draws some cases twice. A mean over cases does not mind: bootstrap. A figure
+of pairs, neighbours or covariances does: a case and its copy are a pair of distance zero, which makes a sample less
+diverse than it is and biases the figure. Those take the jackknife, which leaves cases out, or, for kernels,
+`tumorgen.metrics.two_sample.mmd2_interval`. Of a share of none or all, the bootstrap knows nothing: Wilson's interval.
+Random numbers come from a generator of their own.
 """
 
 import math
@@ -50,6 +51,18 @@ def bootstrap_interval(
     low, high = central_range([again() for _ in range(resamples)], level)
     by = "" if strata is None else " within strata"
     return Interval(low, high, f"percentile bootstrap over cases{by}, {resamples} resamples", level)
+
+
+def share_interval(k: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson interval of a share of cases (Wilson 1927): unlike the bootstrap's it has a width where none or all are counted.
+
+    Args:
+        k: cases that are counted.
+        n: all cases, at least one.
+        level: nominal coverage.
+    """
+    found = stats.binomtest(k, n).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(float(found.low), float(found.high), f"Wilson score interval, {k} of {n}", level)
 
 
 def jackknife_interval(

@@ -107,6 +107,7 @@ def definition(
     return {
         "recipe": f"share of generated tumours between the {low:g}th and {high:g}th percentile of the real cohort",
         "figure": described[figure],
+        "interval": "of the share given these percentiles",
         "tumour": f"voxels above {FOREGROUND_THRESHOLD}, range [-1, 1]",
         "unit": "share",
         "better": "real",

@@ -35,21 +35,47 @@ NAMES = {
     "auc_difference_same_share": "AUC − real only, same share",
 }
 BETTER = {"lower": "lower", "higher": "higher", "real": "near floor"}
+DIGITS = 8
 SCORES = ("auc", "f1", "accuracy", "precision", "recall")
 DIFFERENCES = ("auc_difference", "auc_difference_same_share")
 
 
 def name_of(record: Record) -> str:
-    """The metric's name for people, with its feature extractor where it has one."""
+    """The metric's name for people, with its feature extractor where it has one; B is part of the published MMD's."""
     name = NAMES.get(record.metric, record.metric.replace("_", " "))
+    if record.metric == "mmd_paper" and "batch_size" in record.definition:
+        name += f", B = {record.definition['batch_size']}"
     extractor = extractor_of(record)
     return f"{name} ({extractor})" if extractor else name
+
+
+def names_of(records: Iterable[Record]) -> dict[str, str]:
+    """Names by id, told apart where extractors of one name differ: by the first digits of their weights' SHA-256.
+
+    Figures under different names do not compare, and must not stand in one row.
+    """
+    records = list(records)
+    weights: dict[str, set[str]] = {}
+    for record in records:
+        weights.setdefault(name_of(record), set()).add(_weights_of(record))
+    names = {}
+    for record in records:
+        name = name_of(record)
+        several = len(weights[name]) > 1
+        names[record.id] = f"{name}, {_weights_of(record)[:DIGITS] or 'unknown weights'}" if several else name
+    return names
 
 
 def extractor_of(record: Record) -> str:
     """The name of the feature extractor in the record's definition; empty where features play no part."""
     found: Any = record.definition.get("extractor", record.subject.get("extractor", ""))
     return str(found.get("name", "")) if isinstance(found, dict) else str(found or "")
+
+
+def _weights_of(record: Record) -> str:
+    """SHA-256 of the feature extractor's weights; empty where features play no part, or nobody says it."""
+    found: Any = record.definition.get("extractor")
+    return str(found.get("sha256", "")) if isinstance(found, dict) else ""
 
 
 def label_of(record: Record) -> str:
@@ -82,10 +108,12 @@ def rows_of(records: Iterable[Record], label: Callable[[Record], str] = label_of
     """Records by row (the metric's name, and what else the subject tells) and by label of the generated folder."""
     order = {metric: index for index, metric in enumerate(NAMES)}
     known = ("class", "generated", "extractor")
+    records = list(records)
+    names = names_of(records)
     rows: dict[str, dict[str, Record]] = {}
     for record in sorted(records, key=lambda record: order.get(record.metric, len(order))):
         rest = [f"{key}: {value}" for key, value in record.subject.items() if key not in known]
-        rows.setdefault(", ".join((name_of(record), *rest)), {})[label(record)] = record
+        rows.setdefault(", ".join((names[record.id], *rest)), {})[label(record)] = record
     return rows
 
 

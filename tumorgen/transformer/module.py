@@ -14,7 +14,7 @@ from data_modules.errors import InputError
 from tumorgen import __version__
 from tumorgen.generator import Generator
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory, TransformerAdamW
-from tumorgen.provenance import joined, trained_on
+from tumorgen.provenance import joined, training_on
 from tumorgen.training import planned_batches
 from tumorgen.transformer.decoding import CachedAutoregressive, Sampler
 from tumorgen.transformer.figures import TokenFigures
@@ -108,7 +108,7 @@ class MaskedTransformer(Generator):
     # ------------------------------------------------------------------ training
 
     def setup(self, stage: str) -> None:
-        """Notes the training patients, its own and those behind the tokenizer."""
+        """Notes the training patients: its own, those behind the tokenizer and those behind generated volumes."""
         super().setup(stage)
         self._known_tokens.clear()
         if stage != "predict" and self._rounded:
@@ -118,8 +118,7 @@ class MaskedTransformer(Generator):
         if self.compile_network:
             self.network.compile()
         earlier = self._tokenizer_section.get("provenance") or {"training_patients_unknown": True}
-        patients = getattr(self.trainer.datamodule, "training_patients", [])
-        self.provenance = trained_on(patients, self.provenance, earlier)
+        self.provenance = training_on(self.trainer.datamodule, self.provenance, earlier)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the original tokens, given the class and the corrupted ones."""

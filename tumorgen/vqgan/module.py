@@ -18,7 +18,7 @@ from tumorgen import __version__
 from tumorgen.compute import Compute
 from tumorgen.metrics.codebook import CodebookUsage
 from tumorgen.nn.optimizers import CosineSchedule, GANAdam, OptimizerFactory, ScheduleFactory
-from tumorgen.provenance import trained_on
+from tumorgen.provenance import training_on
 from tumorgen.training import planned_batches
 from tumorgen.types import Codes, Labels, Latent, Scalar, ScoreMap, Volume
 from tumorgen.vqgan.autoencoder import Decoder, Encoder
@@ -128,6 +128,7 @@ class VQGAN(L.LightningModule):
         self.batches_seen: Tensor
         self.total_batches: int | None = None
         self.provenance: dict[str, Any] = {}
+        self._trained_on: object | None = None
         self.training_codes = CodebookUsage(self.quantizer.num_codes, self.class_names)
         self.held_out = TokenizerFigures(self.quantizer.num_codes, self.class_names)
 
@@ -146,7 +147,7 @@ class VQGAN(L.LightningModule):
         return self.decoder(self.post_quantizer(self.quantizer(self._features(volume)).latent))
 
     def setup(self, stage: str) -> None:
-        """Loads the perceptual weights and notes the training patients before the first step."""
+        """Loads the perceptual weights and notes the training patients, also those behind generated volumes."""
         if stage != "fit":
             return
         if self.perceptual is not None:
@@ -156,7 +157,8 @@ class VQGAN(L.LightningModule):
                 network.compile()
         # the discriminator's schedule runs from the first batch, its optimizer later
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-        self.provenance = trained_on(getattr(self.trainer.datamodule, "training_patients", []), self.provenance)
+        self._trained_on = self.trainer.datamodule
+        self.provenance = training_on(self._trained_on, self.provenance)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both sides on a batch of real volumes."""
@@ -287,8 +289,9 @@ class VQGAN(L.LightningModule):
         checkpoint["tumorgen"] = {"version": __version__, **self.provenance}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the salt and the patients over, so that a resumed run keeps them."""
-        self.provenance = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
+        """Takes the salt and the patients over; those that a run which goes on adds are hashed with that salt."""
+        stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
+        self.provenance = stored if self._trained_on is None else training_on(self._trained_on, stored)
 
     def _features(self, volume: Volume) -> Latent:
         return self.pre_quantizer(self.encoder(volume))

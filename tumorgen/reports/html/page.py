@@ -16,6 +16,7 @@ from tumorgen import __version__
 from tumorgen.records import Record
 from tumorgen.reports.html.charts import line_chart
 from tumorgen.reports.html.panels import Downstream, Evaluated, downstream, evaluated
+from tumorgen.reports.html.phantoms import kind_of
 from tumorgen.reports.html.pictures import embedded, strip
 from tumorgen.reports.html.sources import Sources
 from tumorgen.reports.html.summary import Answer, answers
@@ -72,6 +73,8 @@ class Report:
         provenance: JSON texts by title.
         records: Every record a figure of the page comes from, by id.
         of_phantoms: Whether phantoms had a part in it.
+        mixed: Whether something else had, too.
+        shows_real: Whether there are pictures of the real cohort, as far as nothing says that they are of phantoms.
     """
 
     answers: Sequence[Answer]
@@ -83,6 +86,8 @@ class Report:
     provenance: Mapping[str, str]
     records: Mapping[str, Record]
     of_phantoms: bool
+    mixed: bool
+    shows_real: bool
 
     @property
     def tables(self) -> list[Table]:
@@ -90,11 +95,6 @@ class Report:
         compared = [[*part.tables, *part.memorisation] for part in self.evaluations]
         benchmarks = [part.tables for part in self.benchmarks]
         return [*chain(*compared, *benchmarks), *(part.table for part in self.trainings if part.table)]
-
-    @property
-    def shows_real(self) -> bool:
-        """Whether there are pictures of the real cohort."""
-        return any(sheet.kind == "real" for sheet in self.sheets) or bool(self.evaluations)
 
 
 def build(sources: Sources, with_viewer: bool = True) -> Report:
@@ -124,6 +124,8 @@ def build(sources: Sources, with_viewer: bool = True) -> Report:
         provenance=_provenance(sources),
         records={record.id: record for record in records},
         of_phantoms=sources.of_phantoms,
+        mixed=sources.mixed,
+        shows_real=sources.shows_real,
     )
 
 
@@ -163,8 +165,7 @@ def _sheet(name: str, folder: VolumeFolder) -> Sheet:
         if len(own):
             shown = own[:IN_A_STRIP]
             rows.append((class_name, len(shown), len(own), strip([folder.volume(int(index)) for index in shown])))
-    kind = str(stated.get("kind", "generated" if "method" in stated else ""))
-    return Sheet(name, kind, str(stated.get("method", "")), rows, folder.roi_size, folder.spacing)
+    return Sheet(name, kind_of(folder), str(stated.get("method", "")), rows, folder.roi_size, folder.spacing)
 
 
 def _training(run: RunResult) -> Training:

@@ -14,7 +14,7 @@ from tumorgen.reports.layouts import (
     benchmark_tables,
     evaluation_tables,
     label_of,
-    name_of,
+    names_of,
     published_table,
     rows_of,
 )
@@ -110,9 +110,10 @@ def _evaluated(group: Sequence[Results]) -> Evaluated:
     records = [record for result in group for record in result.records]
     labels = _labels(group)
     pairs = [record for result in group for record in _pair_records(result)]
+    names = names_of(records)
     charts = []
-    for name, _ in rows_of(records, lambda record: labels[record.id]).items():
-        found = [record for record in records if name_of(record) == name and record.floor is not None]
+    for name in rows_of(records, lambda record: labels[record.id]):
+        found = [record for record in records if names[record.id] == name and record.floor is not None]
         if found:
             titles = [f"{labels[record.id]}, {record.subject.get('class', '')}" for record in found]
             marks = _marks(found, titles, [labels[record.id] for record in found])
@@ -166,11 +167,12 @@ def _shares_table(records: Sequence[Record], labels: Mapping[str, str]) -> list[
     own = [record for record in records if record.metric.startswith("memorisation_share")]
     if not own:
         return []
+    names = names_of(own)
     rows: list[list[Cell | str]] = [
         [
             labels[record.id],
             record.subject.get("class", ""),
-            name_of(record),
+            names[record.id],
             figure(record),
             Cell(str(record.counts.get("generated", "–")), record.id),
         ]
@@ -240,10 +242,11 @@ def _flat(pictures: Any, name: str = "") -> list[tuple[str, str]]:
 def _definitions(records: Sequence[Record]) -> dict[str, str]:
     """Every definition once, by the metric's name; what differs between subjects has a text of its own."""
     found: dict[str, str] = {}
+    names = names_of(records)
     for record in records:
         content = {key: value for key, value in record.definition.items() if key != "title"}
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        name = name_of(record)
+        name = names[record.id]
         if text not in found.values():
             while name in found:
                 name += " ·"

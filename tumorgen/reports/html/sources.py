@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.errors import InputError
-from data_modules.leakage import leaked_patients
-from data_modules.naming import patient_of
-from data_modules.phantoms.cohort import case_name
-from data_modules.phantoms.parameters import GRADES
 from data_modules.volumes import VolumeFolder, read_manifest
 from tumorgen.records import Results, read_results
+from tumorgen.reports.html.phantoms import (
+    benchmark_of_phantoms,
+    evaluation_of_phantoms,
+    kind_of,
+    volumes_of_phantoms,
+)
 from tumorgen.reports.html.training import RunResult, is_run, read_run
 
 RESULT_FILES = ("evaluation.json", "benchmark.json")
 DEPTH = 4
-MANY_PHANTOMS = 500
 LEFT_OUT = ("wandb", "checkpoints", "csv", "pictures", "cohort")
 
 
@@ -39,13 +40,29 @@ class Sources:
     @property
     def of_phantoms(self) -> bool:
         """Whether anything in here was trained on, or compared with, phantoms."""
-        told = [str(results.extra) for results in (*self.evaluations, *self.benchmarks)]
-        told += [case for folder in self.volumes.values() for case in folder.cases]
-        return (
-            any("Phantom" in text for text in told)
-            or any(run.of_phantoms for run in self.runs)
-            or any(leaked_patients(folder.manifest or {}, _phantoms()) for folder in self.volumes.values())
-        )
+        return any((*self._told, *map(benchmark_of_phantoms, self.benchmarks)))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there are phantoms and something that is not known to be of phantoms; benchmarks cannot tell."""
+        return self.of_phantoms and not all(self._told)
+
+    @property
+    def shows_real(self) -> bool:
+        """Whether pictures of the real cohort are shown: any that are not known to be of phantoms may be of patients."""
+        folders = (kind_of(folder) == "real" and not volumes_of_phantoms(folder) for folder in self.volumes.values())
+        runs = (bool(run.pictures) and not run.of_phantoms for run in self.runs)
+        return not all(self._evaluations_told) or any(folders) or any(runs)
+
+    @property
+    def _evaluations_told(self) -> list[bool]:
+        return [evaluation_of_phantoms(results, self.volumes.values()) for results in self.evaluations]
+
+    @property
+    def _told(self) -> list[bool]:
+        """Of every evaluation, run and folder: whether it is known to be of phantoms."""
+        folders = map(volumes_of_phantoms, self.volumes.values())
+        return [*self._evaluations_told, *folders, *(run.of_phantoms for run in self.runs)]
 
 
 def find_sources(paths: Iterable[Path]) -> Sources:
@@ -79,11 +96,6 @@ def find_sources(paths: Iterable[Path]) -> Sources:
                 seen.add(folder.resolve())
                 _add_volumes(sources, folder)
     return sources
-
-
-def _phantoms() -> list[str]:
-    """Patients as the first phantoms of every grade are called: manifests name theirs by hashes only."""
-    return [patient_of(case_name(grade, index)) for grade in GRADES for index in range(1, MANY_PHANTOMS)]
 
 
 def _results(path: Path, depth: int) -> Iterator[Path]:

@@ -40,7 +40,10 @@ def answers(
 
 
 def _help(records: Sequence[Record]) -> Answer | None:
-    """The arm with the largest difference to real data only; the number of arms it was chosen from is told."""
+    """The arm with the largest difference to real data only; the number of arms it was chosen from is told.
+
+    An arm helps only where the control of the same volumes does not: it trains as long, and has nothing to learn from labels.
+    """
     differences = [
         record
         for record in records
@@ -53,8 +56,17 @@ def _help(records: Sequence[Record]) -> Answer | None:
         [r for r in differences if _certain(r) and r.interval is not None and side(r)]
         for side in (lambda r: r.interval.low > 0, lambda r: r.interval.high < 0)
     )
+    controls = [r for r in records if r.metric == "auc_difference" and r.subject["arm"] == CONTROL]
+    up = {_volumes(record) for record in controls if record.interval is not None and record.interval.low > 0}
+    explained = [record for record in helps if _volumes(record) in up]
+    helps = [record for record in helps if record not in explained]
     if helps:
         verdict = f"Yes, in this benchmark: {_arms(helps)} above real data only."
+    elif explained:
+        verdict = (
+            f"It cannot be told: {_arms(explained)} above real data only, but so is the control with shuffled labels. Training "
+            "longer explains it."
+        )
     elif len(harms) == len(differences):
         verdict = f"No: {_arms(harms)} below real data only."
     else:
@@ -67,7 +79,6 @@ def _help(records: Sequence[Record]) -> Answer | None:
             *([] if best.p_value is None else [Cell(", p (Holm) "), p_value(best)]),
         ]
     ]
-    controls = [r for r in records if r.metric == "auc_difference" and r.subject["arm"] == CONTROL]
     lines += [[Cell(f"Control with shuffled labels ({label_of(record)}): "), figure(record)] for record in controls]
     return Answer("Do they help a classifier?", verdict, lines)
 
@@ -149,6 +160,11 @@ def _of_class(record: Record, label: Callable[[Record], str]) -> str:
 def _pooled(records: Sequence[Record]) -> list[Record]:
     """Records of all classes together; of the one class there is where an evaluation has no more."""
     return [record for record in records if record.subject.get("class") == POOLED] or list(records)
+
+
+def _volumes(record: Record) -> tuple[str, str]:
+    """Which generated volumes an arm used, and which network it trained: only the control of both is its control."""
+    return label_of(record), record.subject.get("network", "")
 
 
 def _certain(record: Record) -> bool:

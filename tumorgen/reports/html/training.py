@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from data_modules.errors import InputError
+from data_modules.phantom import PhantomDataModule
+from data_modules.phantoms.cohort import SETTINGS_FILE
 from tumorgen.records import Record
 from tumorgen.reports.tables import Cell, Table, figure
 
@@ -66,7 +68,8 @@ class RunResult:
         """Whether the data are phantoms, as far as the configuration and the cohort's folder tell."""
         section = self.config.get("data") or {}
         root = (section.get("init_args") or {}).get("root")
-        return "Phantom" in str(section.get("class_path", "")) or bool(root and (Path(root) / "phantom.json").is_file())
+        drawn = str(section.get("class_path", "")).rpartition(".")[2] == PhantomDataModule.__name__
+        return drawn or bool(root and (Path(root) / SETTINGS_FILE).is_file())
 
     def records(self) -> dict[str, dict[str, Record]]:
         """Last, lowest and highest value of every figure of validation and test, as records, by metric."""
