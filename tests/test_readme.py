@@ -26,7 +26,7 @@ from tumorgen.vqgan.quantizers import Quantizer
 README = (ROOT / "README.md").read_text()
 RUN_ID = "20260101-120000"  # stands for the <id> of README
 # inline mentions of an option without its value
-VALUES = {"--config": "experiments/vqgan.yaml", "--data.seed": "0"}
+VALUES = {"--config": "experiments/vqgan.yaml", "--data.seed": "0", "--real": "real"}
 STANDS_FOR = {"package.Class": "stage2_probes.LikelyCodes"}
 SHELL = {"make", "git", "cd", "python3", "source", "pip", "wandb"}
 
@@ -152,7 +152,7 @@ def test_mentioned_options_are_understood(here: Path, idle: None, capsys: pytest
         elif re.match(r"--(output|model\.sampler|data\.(seed|counts))", words[0]):
             understood([*predict, *words], capsys)
             seen.add("predict")
-        elif re.match("--(generated_intensities|convert|features)", words[0]):
+        elif re.match("--(generated_intensities|convert|features|real)", words[0]):
             understood([*evaluate, *words], capsys)
             seen.add("evaluate")
         elif re.match("--(trust_unmanifested|only)", words[0]):
