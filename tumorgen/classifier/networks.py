@@ -18,10 +18,12 @@ class Classifier(nn.Module, ABC):
     """A network that turns volumes into features and features into logits.
 
     Attributes:
+        head: From features to logits.
         num_classes: Classes to tell apart.
         num_features: Width F of the features.
     """
 
+    head: nn.Module
     num_classes: int
     num_features: int
 
@@ -29,9 +31,10 @@ class Classifier(nn.Module, ABC):
     def features(self, volume: Volume) -> Features:
         """What the last linear layer sees (B, F) of volumes in [-1, 1]."""
 
-    @abstractmethod
     def forward(self, volume: Volume) -> Logits:
         """Logits (B, num_classes) of volumes in [-1, 1]."""
+        logits: Logits = self.head(self.features(volume))
+        return logits
 
 
 NetworkFactory: TypeAlias = Callable[[int, int], Classifier]
@@ -67,11 +70,6 @@ class SmallCNN(Classifier):
         """Averages of the last feature maps (B, F)."""
         features: Features = self.body(volume)
         return features
-
-    def forward(self, volume: Volume) -> Logits:
-        """Logits (B, num_classes) of volumes in [-1, 1]."""
-        logits: Logits = self.head(self.features(volume))
-        return logits
 
 
 class ResNet3D(Classifier):
@@ -134,11 +132,6 @@ class ResNet3D(Classifier):
         """Averages of the last feature maps (B, F)."""
         features: Features = self.body(volume)
         return features
-
-    def forward(self, volume: Volume) -> Logits:
-        """Logits (B, num_classes) of volumes in [-1, 1]."""
-        logits: Logits = self.head(self.features(volume))
-        return logits
 
 
 def _group_norms(network: nn.Module, groups: int) -> None:
