@@ -105,6 +105,7 @@ def test_figures_are_those_of_the_volumes(output: Path, expected: dict[str, np.n
             "psnr_background": 10 * np.log10(4 / ((x - x_hat) ** 2)[~tumour].mean()),
             "ms_ssim_fidelity": whole,
             "ms_ssim_fidelity_tumour": inside,
+            "relative_volume_tumour": shape.sum() / tumour.sum(),
             "dice": 2 * (tumour & shape).sum() / (tumour.sum() + shape.sum()),
             "importance_auc": roc_auc_score(tokens.ravel(), scores.ravel()),
         },

@@ -11,6 +11,7 @@ from tumorgen.metrics.reconstruction import (
     ReconstructionMetrics,
     mean_absolute_error,
     psnr,
+    relative_volume,
     shape_dice,
     tumour_mask,
 )
@@ -52,6 +53,7 @@ def test_by_hand():
     assert float(found["psnr"]) == pytest.approx(10 * np.log10(4 / ((0.25 + 2.25 + 1) / 4)), rel=1e-5)
     assert float(found["psnr_tumour"]) == pytest.approx(10 * np.log10(4 / 1.25), rel=1e-5)
     assert float(found["dice"]) == pytest.approx(2 * 1 / (2 + 2))
+    assert float(found["relative_volume_tumour"]) == pytest.approx(1.0)
 
 
 def test_the_darkest_tumour_voxel_and_the_background_are_told_apart():
@@ -88,6 +90,15 @@ def test_volumes_without_a_tumour_stay_out_of_the_figures_inside_it(pair):
     found = ReconstructionMetrics()(empty, empty)
     assert float(found["dice"]) == 1
     assert found["l1_tumour"].isnan()
+    assert found["relative_volume_tumour"].isnan()
+
+
+def test_relative_volume_counts_voxels_above_the_threshold():
+    x = torch.full((2, 1, 1, 1, 4), -1.0)
+    x[..., :2] = 0.5
+    x_hat = torch.tensor([[0.0, 0.0, -0.8, -1.0], [0.0, -0.95, -1.0, -1.0]]).view(2, 1, 1, 1, 4)
+    assert relative_volume(x, x_hat).tolist() == [1.5, 0.5]
+    assert float(ReconstructionMetrics()(x, x_hat)["relative_volume_tumour"]) == pytest.approx(1.0)
 
 
 def test_background_is_what_is_not_tumour():

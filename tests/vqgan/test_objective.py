@@ -16,6 +16,7 @@ from tumorgen.vqgan.objective import (
     hinge_discriminator_loss,
     image_gradient_loss,
     importance_cross_entropy,
+    outline_loss,
     pixel_loss,
 )
 
@@ -28,6 +29,30 @@ def _seed():
 def test_pixel_and_adversarial():
     assert pixel_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.0, -0.5])).item() == pytest.approx(0.75)
     assert adversarial_loss(torch.tensor([1.0, -3.0])).item() == pytest.approx(1.0)
+
+
+def test_outline_by_hand():
+    x, x_hat = torch.tensor([0.3, -1.0, -1.0]), torch.tensor([-0.8, -0.9, -0.7])
+    expected = np.log1p(np.exp(-1)) + np.log(2) + np.log1p(np.exp(2))
+    assert outline_loss(x, x_hat).item() == pytest.approx(expected / 3, rel=1e-5)
+
+
+def test_outline_pulls_a_blurred_rim_to_the_size_that_pixels_alone_leave_too_large():
+    """A profile that cannot be sharper than its sigmoid: the stronger the outline's part, the nearer to the true 16."""
+    x = torch.where(torch.arange(32) < 16, 0.4, -1.0)
+
+    def size(objective):
+        edge = torch.tensor(16.0, requires_grad=True)
+        optimizer = torch.optim.Adam([edge], lr=0.05)
+        for _ in range(300):
+            x_hat = 1.4 * torch.sigmoid(edge - torch.arange(32)) - 1
+            loss = objective.pixel * pixel_loss(x, x_hat) + objective.outline * outline_loss(x, x_hat)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return int((x_hat > -0.9).sum())
+
+    assert [size(VQGANObjective(outline=weight)) for weight in (0.0, 1.0, 10.0)] == [19, 18, 17]
 
 
 def test_hinge_counts_only_what_is_not_yet_on_its_side():
@@ -67,6 +92,7 @@ def test_terms_are_float32_whatever_comes_in(dtype):
         feature_matching_loss([a], [b]),
         image_gradient_loss(a, b),
         importance_cross_entropy(a.flatten(1), labels),
+        outline_loss(a, b),
     ):
         assert term.dtype == torch.float32
 
@@ -139,7 +165,7 @@ def terms(**values):
 
 
 def test_published_weights():
-    values = dict(zip(GeneratorTerms._fields, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), strict=True))
+    values = dict(zip(GeneratorTerms._fields, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), strict=True))
     total = VQGANObjective().total(terms(**values), torch.tensor(0.25))
     expected = 0.8 * (4 * 0.1 + 0.2 + 0.3 + 4 * 0.4 + 4 * 0.5 + 0.25 * 0.6) + 0.2 * 0.7
     assert total.item() == pytest.approx(expected)
@@ -167,7 +193,7 @@ def inputs(size=8):
 def test_terms_by_name_with_everything_on():
     given = inputs()
     real, fake = (Judgement(torch.randn(2, 1, 2, 2, 2), [torch.randn(2, 8, 4, 4, 4)]) for _ in range(2))
-    result = VQGANObjective().generator_terms(**given, perceptual=torch.tensor(0.7), real=real, fake=fake)
+    result = VQGANObjective(outline=1.0).generator_terms(**given, perceptual=torch.tensor(0.7), real=real, fake=fake)
     expected = {
         "pixel": pixel_loss(given["x"], given["x_hat"]),
         "perceptual": torch.tensor(0.7),
@@ -176,6 +202,7 @@ def test_terms_by_name_with_everything_on():
         "image_gradient": image_gradient_loss(given["x"], given["x_hat"]),
         "adversarial": adversarial_loss(fake.logits),
         "importance": importance_cross_entropy(given["logits"], given["labels"], 0.1),
+        "outline": outline_loss(given["x"], given["x_hat"]),
     }
     assert list(result._asdict()) == list(expected)
     for name, value in expected.items():
@@ -184,7 +211,7 @@ def test_terms_by_name_with_everything_on():
 
 def test_parts_that_are_off_are_zero():
     result = VQGANObjective().generator_terms(**inputs())
-    for name in ("perceptual", "feature_matching", "adversarial"):
+    for name in ("perceptual", "feature_matching", "adversarial", "outline"):
         assert getattr(result, name).item() == 0
     VQGANObjective().total(result, 0.0).backward()
 

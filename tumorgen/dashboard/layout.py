@@ -175,6 +175,7 @@ def _reconstruction() -> Section:
             Curves("L1", ("val/l1", "val/l1_tumour"), better="lower"),
             Curves("PSNR", ("val/psnr", "val/psnr_tumour"), better="higher"),
             Curves("Dice of the tumour's shape", ("val/dice",), better="higher"),
+            Curves("Tumour volume relative to the original", ("val/relative_volume_tumour",)),
             Curves("Discriminator", ("train/adversarial", "train/discriminator", "train/adaptive_weight"), STEP),
             Curves("Learning rates", ("learning_rate/generator", "learning_rate/discriminator"), STEP),
             Curves("Voxels per second", ("train/voxels_per_second",), STEP, "higher"),

@@ -48,6 +48,12 @@ def shape_dice(x: Volume, x_hat: Volume) -> PerVolume:
     return torch.where(sizes > 0, 2 * (a & b).sum(1) / sizes.clamp_min(1), 1.0)
 
 
+def relative_volume(x: Volume, x_hat: Volume) -> PerVolume:
+    """Number of voxels {x > -0.9} of the reconstruction over the input's; above 1 is too large, NaN for an empty input."""
+    a, b = (tumour_mask(volume).flatten(1).sum(1).float() for volume in (x, x_hat))
+    return torch.where(a > 0, b / a, torch.nan)
+
+
 def _mean(values: Volume, mask: Mask | None) -> PerVolume:
     if mask is None:
         return values.flatten(1).mean(1)
@@ -64,7 +70,7 @@ def _similarity(x: Volume, x_hat: Volume, mask: Mask) -> tuple[PerVolume, PerVol
 
 
 class ReconstructionMetrics(Metric):
-    """Means over volumes of L1, PSNR and MS-SSIM (standard form), whole and inside the tumour, and of the shape's Dice.
+    """Means over volumes of L1, PSNR and MS-SSIM (standard form), whole and inside the tumour, of Dice and relative volume.
 
     L1 and PSNR also of the background. The tumour is the input's. A volume without any tumour voxel, or without background,
     does not enter the figures of that part. Every volume weighs the same, whatever batches and ranks it comes in. Figures
@@ -85,6 +91,7 @@ class ReconstructionMetrics(Metric):
         "psnr_background",
         "ms_ssim_fidelity",
         "ms_ssim_fidelity_tumour",
+        "relative_volume_tumour",
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -106,6 +113,7 @@ class ReconstructionMetrics(Metric):
                 mean_absolute_error(x, x_hat, ~mask),
                 psnr(x, x_hat, ~mask),
                 *_similarity(x, x_hat, mask),
+                relative_volume(x, x_hat),
             ]
         )
         parts = {"tumour": mask.flatten(1).any(1), "background": ~mask.flatten(1).all(1)}
