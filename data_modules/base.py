@@ -94,6 +94,13 @@ class ROIDataModule(LightningDataModule, ABC):
         """Batches of the test fold, in a fixed order."""
         return self._loader(self.test_dataset, shuffle=False)
 
+    def statistics_dataloader(self) -> DataLoader[Item]:
+        """Training volumes, augmented, in one order for all epochs and ranks: to estimate statistics of networks from."""
+        if self.train_dataset is None:
+            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() before asking for a loader")
+        order = torch.Generator().manual_seed(0)
+        return DataLoader(self.train_dataset, batch_size=self.batch_size, shuffle=True, generator=order)
+
     def _loader(self, dataset: Dataset[Item] | None, *, shuffle: bool) -> DataLoader[Item]:
         if dataset is None:
             raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() before asking for a loader")

@@ -11,7 +11,7 @@ from toy_fold import ToyVolumes, toy_fold, toy_trainer, training
 from data_modules.errors import InputError
 from tumorgen.benchmark.arms import all_arms
 from tumorgen.benchmark.data import Augmented
-from tumorgen.benchmark.phases import BestWeights, FreshStatistics, Loaders, ShuffledBatches
+from tumorgen.benchmark.phases import BestWeights, ShuffledBatches
 from tumorgen.benchmark.plan import plan
 from tumorgen.benchmark.results import Case, TrainingResult
 from tumorgen.benchmark.session import Session
@@ -133,26 +133,6 @@ def test_minority_is_oversampled() -> None:
 def test_arm_with_augmentation_needs_one() -> None:
     with pytest.raises(InputError, match=r"--data\.augmentation is null"):
         toy_trainer().train(training("real_augmented"), toy_fold())
-
-
-def test_batch_norms_know_the_training_volumes_at_every_look() -> None:
-    """Brute force: one batch of all training volumes has the mean and variance that its norm should go by."""
-    fold = toy_fold(batch_size=16)
-    network = torch.nn.Sequential(
-        torch.nn.Dropout(0.5), torch.nn.BatchNorm3d(1), torch.nn.Flatten(), torch.nn.Dropout(0.5)
-    )
-    network.eval()
-    network[1].running_mean.fill_(7.0)
-    network.device = torch.device("cpu")
-    loaders = Loaders(fold.training_set(ARMS[0].training, None, 0), fold, steps=1, seed=0)
-    state = torch.get_rng_state()
-    FreshStatistics().on_validation_start(SimpleNamespace(datamodule=loaders), network)
-    volumes = torch.stack([fold.train[i]["volume"] for i in range(16)])
-    assert network[1].running_mean.item() == pytest.approx(volumes.mean().item(), abs=1e-5)
-    assert network[1].running_var.item() == pytest.approx(volumes.var().item(), rel=1e-4)
-    assert network[1].momentum == 0.1
-    assert not any(part.training for part in network.modules())
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_weights_of_the_best_look_are_kept() -> None:

@@ -22,9 +22,10 @@ from data_modules.errors import InputError
 from data_modules.selections import Selection
 from data_modules.volumes import VolumeFolder
 from tumorgen.benchmark.data import Augmented, Fold, Generated
-from tumorgen.benchmark.phases import BestWeights, FreshStatistics, Loaders, Weights, copied_weights
+from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
 from tumorgen.benchmark.results import Case, TrainingResult
+from tumorgen.callbacks.batch_norm import FreshStatistics
 from tumorgen.checkpoints import build
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.provenance import package_versions
