@@ -1,5 +1,9 @@
 """The command line as a user meets it: runs, folders, what is refused and in which words."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +172,18 @@ def test_init_copies_every_experiment_once(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "mine" / "vqgan.yaml").write_text("edited")
     assert "already there" in refused(capsys, "init", "--output", tmp_path / "mine")
     assert (tmp_path / "mine" / "vqgan.yaml").read_text() == "edited"
+
+
+@pytest.mark.parametrize(("chosen", "sleeps"), [(None, True), ("ACTIVE", False)])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(chosen: str | None, sleeps: bool) -> None:
+    """As the OpenMP library that torch loads reports it: a thread that spins takes the core from other processes."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    environment |= {"OMP_DISPLAY_ENV": "verbose"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    command = [sys.executable, "-m", "tumorgen", "fit", "--help"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+    found = re.search(r"GOMP_SPINCOUNT = '(\w+)'", told)
+    if found is None:
+        pytest.skip("torch uses another OpenMP library here")
+    assert (found[1] == "0") == sleeps

@@ -51,6 +51,7 @@ TRAINED = [
     stage1("overlays/fsq.yaml"),
     stage1("overlays/fp32.yaml"),
     stage1("overlays/memory.yaml"),
+    stage1("overlays/outline.yaml"),
     stage1("overlays/paper.yaml", words=("--trainer.precision", "bf16-mixed")),  # 16-mixed needs a GPU
     stage2(),
     stage2("demo/transformer.yaml"),
