@@ -1,11 +1,14 @@
 """Tables: numbers as people read them, the same content in every form, and the ids that follow each figure."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from html_page import read_page
 
 from tumorgen.records import Floor, Interval, Record
+from tumorgen.reports import latex
 from tumorgen.reports.tables import Cell, Table, figure, floor, number, p_value, write_tables
 
 RECORD = Record(
@@ -91,6 +94,39 @@ def test_latex_escapes_everything_that_is_special_and_names_records():
     assert [len(re.findall(r"(?<!\\)&", row.partition(r"\\")[0])) for row in rows] == [2, 2, 2]
     assert rows[1].endswith(f"% {RECORD.id}")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+WIDE = Table(
+    "Nine columns",
+    ["arm", *(f"figure {i}, same share" for i in range(8))],
+    [[f"a name {'that is long ' * 6}", *(Cell("0.917 ± 0.012 [0.828, 0.982]", "abc") for _ in range(8))]] * 3,
+    ["A note below it."],
+)
+
+
+def test_latex_has_minus_signs_where_they_are_meant():
+    assert latex.escape("-0.033 [-0.1, 2], 2018-2023, a-1") == "$-$0.033 [$-$0.1, 2], 2018-2023, a-1"
+
+
+def test_wide_latex_tables_have_intervals_below_their_figures():
+    row = WIDE.to_latex().splitlines()[8]
+    inner = r"\begin{tabular}[t]{@{}r@{}}0.917 $\pm$ 0.012\\{[0.828, 0.982]}\end{tabular}"
+    assert row.count(inner) == 8
+    assert WIDE.to_latex().startswith(r"\begin{sidewaystable}")
+    assert inner not in TABLE.to_latex()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex (texlive-latex-recommended)")
+def test_latex_compiles_and_stays_on_the_page(tmp_path):
+    _, tex, _ = write_tables(tmp_path, [TABLE, WIDE])
+    packages = re.match(r"% needs (.*)", tex.read_text())[1]
+    document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table.tex}}\end{{document}}"
+    (tmp_path / "document.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "document.tex"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert said.returncode == 0, said.stdout[-2000:]
+    assert "Overfull" not in said.stdout
+    assert (tmp_path / "document.pdf").stat().st_size > 0
 
 
 def test_html_marks_figures_with_their_record_and_nothing_else():

@@ -1,5 +1,6 @@
 """Which tables an evaluation and a benchmark are shown in: one statement for files, terminal and report."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -158,10 +159,7 @@ def _count(records: Sequence[Record], what: str) -> Cell:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    notes = []
-    if any(record.interval for record in records):
-        methods = sorted({f"{r.interval.level:.0%} {r.interval.method}" for r in records if r.interval})
-        notes.append(f"In brackets: confidence interval ({'; '.join(methods)}).")
+    notes = _intervals(records)
     if floors := [record.floor for record in records if record.floor]:
         sizes = sorted({f"{f.splits} half splits of {f.size} volumes each" for f in floors})
         notes.append(f"Real against real: the same metric between halves of the real data ({'; '.join(sizes)}).")
@@ -233,8 +231,14 @@ def _network_table(network: str, records: Sequence[Record]) -> Table:
 
 def _spread(records: Sequence[Record]) -> list[str]:
     """What stands behind the figures' standard deviation and interval."""
-    methods = sorted({f"{r.interval.level:.0%} {r.interval.method}" for r in records if r.interval})
-    said = [f"In brackets: confidence interval ({'; '.join(methods)})."] if methods else []
+    said = _intervals(records)
     if any("sd" in record.details for record in records):
         said.append("±: standard deviation over folds and seeds.")
     return said
+
+
+def _intervals(records: Sequence[Record]) -> list[str]:
+    """How the intervals were found, each way once: counts belong to the figures, whose records tell them."""
+    stated = (f"{r.interval.level:.0%} {r.interval.method}" for r in records if r.interval)
+    methods = sorted({re.sub(r", \d+ of \d+$", "", method) for method in stated})
+    return [f"In brackets: confidence interval ({'; '.join(methods)})."] if methods else []

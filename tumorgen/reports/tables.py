@@ -17,24 +17,8 @@ from rich.console import Console
 
 from data_modules.files import atomic_path
 from tumorgen.records import Record
+from tumorgen.reports import latex
 
-LATEX = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": "$<$",
-        ">": "$>$",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "–": "--",
-        "×": r"$\times$",
-        "²": "$^2$",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-    }
-)
 TEXT_WIDTH = 180
 # decimals of figures that are at least so large
 DECIMALS = ((100, 0), (20, 1), (2, 2), (0.05, 3), (0.005, 4), (0.0005, 5))
@@ -89,15 +73,10 @@ class Table:
         return "\n".join([*lines, "", f"<!-- records by row: {self._ids('; ')} -->", ""])
 
     def to_latex(self) -> str:
-        """A `table` float for the package `booktabs`; ids of records as comments at the ends of rows."""
-        alignment = "".join("r" if self._is_figure(index) else "l" for index in range(len(self.columns)))
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.title)}.}}"]
-        lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", rf"{_ampersands(self.columns)} \\", r"\midrule"]
-        for row in self.cells:
-            lines.append(rf"{_ampersands(cell.text for cell in row)} \\ % {_row_ids(row)}".rstrip(" %"))
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\par\footnotesize {_latex(note)}" for note in self.notes]
-        return "\n".join([*lines, r"\end{table}", ""])
+        """A `table` float, no wider than the text, for the packages in `latex.PACKAGES`; ids of records as comments."""
+        right = [self._is_figure(index) for index in range(len(self.columns))]
+        rows = [([cell.text for cell in row], _row_ids(row)) for row in self.cells]
+        return latex.table_float(self.title, self.columns, right, rows, self.notes)
 
     def to_html(self) -> str:
         """A `<table>` with caption; cells that show a figure have the attribute `data-record`."""
@@ -143,7 +122,7 @@ def write_tables(folder: Path, tables: Iterable[Table], name: str = "table") -> 
     tables = list(tables)
     contents = {
         "md": "\n".join(table.to_markdown() for table in tables),
-        "tex": "% needs \\usepackage{booktabs}\n" + "\n".join(table.to_latex() for table in tables),
+        "tex": f"% needs \\usepackage{{{latex.PACKAGES}}}\n" + "\n".join(table.to_latex() for table in tables),
         "txt": "\n".join(table.to_text() for table in tables),
     }
     paths = []
@@ -224,11 +203,3 @@ def _bars(texts: Iterable[str]) -> str:
 
 def _markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _ampersands(texts: Iterable[str]) -> str:
-    return " & ".join(map(_latex, texts))
-
-
-def _latex(text: str) -> str:
-    return text.translate(LATEX)
