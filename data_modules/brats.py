@@ -8,14 +8,14 @@ from jsonargparse import lazy_instance
 from rich.console import Console
 
 from data_modules.base import ROIDataModule, available_cores
-from data_modules.cache import RoiSettings, RoiStore, short_hash
-from data_modules.cohort import Cohort, discover
-from data_modules.dataset import ROIDataset
+from data_modules.cohort.discover import Cohort, discover
+from data_modules.cohort.naming import Modality
+from data_modules.cohort.splits import Member, Split, make_splits, read_split, write_splits
 from data_modules.errors import InputError
-from data_modules.naming import Modality
-from data_modules.preparation import Manifest, ManifestEntry, prepare
-from data_modules.roi import OversizePolicy
-from data_modules.splits import Member, Split, make_splits, read_split, write_splits
+from data_modules.roi.cache import RoiSettings, RoiStore, short_hash
+from data_modules.roi.dataset import ROIDataset
+from data_modules.roi.extract import OversizePolicy
+from data_modules.roi.prepare import Manifest, ManifestEntry, prepare
 from data_modules.transforms import Augmentation, TumourAugmentation
 
 # Lazy, so that the command line writes it into config.yaml as a class_path with arguments.
@@ -28,7 +28,7 @@ _MOST_PREPARING = 16
 class BraTSDataModule(ROIDataModule):
     """Tumour regions of a folder of glioma scans with expert segmentations, in training, validation and test parts.
 
-    Reads every BraTS layout from 2015 on, and users' own folders with such names; `data_modules.cohort.discover` says
+    Reads every BraTS layout from 2015 on, and users' own folders with such names; `data_modules.cohort.discover.discover` says
     where classes come from. Every label above 0 is tumour, in BraTS 2024 the resection cavity too. `prepare_data` cuts
     the regions out once and keeps them, a manifest and the splits in a cache; `setup` only reads that cache, so that
     every process of a distributed run sees the same.

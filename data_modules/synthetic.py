@@ -8,10 +8,12 @@ from torch.utils.data import Dataset
 
 from data_modules.base import Item
 from data_modules.brats import BraTSDataModule
-from data_modules.dataset import ROIDataset
 from data_modules.errors import InputError
-from data_modules.leakage import check_leakage, origin_known, unlisted_volumes
-from data_modules.selections import (
+from data_modules.origin import check_leakage, origin_known, unlisted_volumes
+from data_modules.roi.dataset import ROIDataset
+from data_modules.transforms import Augmentation
+from data_modules.volumes.folder import VolumeFolder
+from data_modules.volumes.select import (
     Selection,
     joined,
     labels_of,
@@ -20,8 +22,6 @@ from data_modules.selections import (
     subset_by_share,
     with_shuffled_labels,
 )
-from data_modules.transforms import Augmentation
-from data_modules.volumes import VolumeFolder
 
 
 class AugmentedVolumes(Dataset[Item]):

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_modules.errors import InputError
-from data_modules.roi import BACKGROUND
+from data_modules.roi.extract import BACKGROUND
 
-_DARKEST = 1 / 1024  # as in `data_modules.roi`: no tumour voxel becomes background
+_DARKEST = 1 / 1024  # as in `data_modules.roi.extract`: no tumour voxel becomes background
 
 
 class Augmentation(ABC):

@@ -11,8 +11,8 @@ import torch
 from front import ROOT, TINY_VQGAN, only_run, read_yaml, tumorgen
 
 from data_modules.errors import InputError
-from tumorgen.checkpoints import build, load_module
-from tumorgen.vqgan.module import VQGAN
+from tumorgen.methods.loading import build, load_module
+from tumorgen.methods.vqgan.module import VQGAN
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_predict_needs_a_generator(finished: Path, tmp_path: Path, capsys: pytes
 
 def test_python_users_get_the_message_itself() -> None:
     with pytest.raises(InputError, match=r"model\.discriminator_start is 2"):
-        build("tumorgen.vqgan.module.VQGAN", {"discriminator_start": 2.0}, VQGAN)
+        build("tumorgen.methods.vqgan.module.VQGAN", {"discriminator_start": 2.0}, VQGAN)
 
 
 def test_init_copies_every_experiment_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,10 @@ def test_loss_curve_of_the_vqgan() -> None:
 def test_a_change_of_a_weight_would_be_noticed() -> None:
     model = tiny_vqgan(
         compute={"channels_last": False},
-        objective={"class_path": "tumorgen.vqgan.objective.VQGANObjective", "init_args": {"image_gradient": 4.01}},
+        objective={
+            "class_path": "tumorgen.methods.vqgan.objective.VQGANObjective",
+            "init_args": {"image_gradient": 4.01},
+        },
     )
     _, steps = train(model, limit_train_batches=1, data=Clouds())
     golden = json.loads(GOLDEN.read_text())[0]["train/total"]

@@ -86,7 +86,7 @@ def test_the_entry_point_is_the_front_door() -> None:
 
 
 def test_nothing_of_the_packages_is_ignored_by_git() -> None:
-    """The build leaves out what .gitignore names: /demo/ without its first slash would take tumorgen/demo/ along."""
+    """The build leaves out what .gitignore names: /demo/ without its first slash would take tumorgen/studies/demo/ along."""
     if not (ROOT / ".git").exists():
         pytest.skip("no checkout, so there is no git to ask")
     folders = [*WHEEL["packages"], *WHEEL["force-include"]]

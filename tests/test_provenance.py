@@ -9,10 +9,10 @@ import torch
 from stage2 import tokenizer
 
 from tumorgen import provenance
-from tumorgen.checkpoints import load_module
 from tumorgen.classifier.module import GradeClassifier
+from tumorgen.methods.loading import load_module
+from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.provenance import new_salt, package_versions, patient_hashes
-from tumorgen.vqgan.module import VQGAN
 
 
 def test_a_given_patient_can_be_looked_up_with_the_salt() -> None:

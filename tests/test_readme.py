@@ -19,9 +19,9 @@ from stage2 import tokenizer, transformer
 from tumorgen.__main__ import COMMANDS, TRAINING
 from tumorgen.cli import TumorgenCLI
 from tumorgen.commands import import_checkpoint, phantom, weights
-from tumorgen.transformer.decoding import Sampler
-from tumorgen.transformer.masking import MaskingStrategy
-from tumorgen.vqgan.quantizers import Quantizer
+from tumorgen.methods.transformer.decoding import Sampler
+from tumorgen.methods.transformer.masking import MaskingStrategy
+from tumorgen.methods.vqgan.quantizers import Quantizer
 
 README = (ROOT / "README.md").read_text()
 RUN_ID = "20260101-120000"  # stands for the <id> of README
@@ -104,7 +104,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorgen.commands.reconstruct.reconstruct", stop)
     monkeypatch.setattr("tumorgen.commands.evaluate._folders", stop)
     monkeypatch.setattr("tumorgen.commands.report.write_report", stop)
-    monkeypatch.setattr("tumorgen.dashboard.workspace.save", stop)
+    monkeypatch.setattr("tumorgen.results.dashboard.workspace.save", stop)
     monkeypatch.setattr("data_modules.brats.BraTSDataModule.prepare_data", stop)
 
 
@@ -302,7 +302,7 @@ def test_classes_that_readme_names_exist() -> None:
 def test_the_layout_is_the_layout() -> None:
     (layout,) = (block for block in blocks("") if "cli.py" in block)
     named = re.findall(r"(?:^|\s\s)(\w+(?:\.py|/))(?=\s\s)", layout)
-    assert {"cli.py", "roi.py", "experiments/"} <= set(named)
+    assert {"cli.py", "roi/", "experiments/"} <= set(named)
     assert [
         name for name in named if not any((ROOT / at / name).exists() for at in ("", "tumorgen", "data_modules"))
     ] == []

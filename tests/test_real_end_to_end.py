@@ -13,9 +13,9 @@ from PIL import Image
 from stage2 import curve
 
 from data_modules.files import sha256
-from tumorgen.checkpoints import load_module, read_checkpoint
+from tumorgen.methods.loading import load_module, read_checkpoint
+from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.provenance import patient_hashes
-from tumorgen.vqgan.module import VQGAN
 
 # one training step per epoch: two of the six cases are left for training
 STEPS = 200

@@ -33,8 +33,8 @@ def usage() -> str:
         "usage: tumorgen COMMAND [OPTIONS]\n\n"
         "Class-conditional generation of 3D brain tumour regions.\n\n"
         f"{rows}\n\n"
-        "`tumorgen COMMAND --help` lists the options of one command; `tumorgen fit --model.help tumorgen.vqgan.module.VQGAN`\n"
-        "those of a model. `tumorgen --version` prints the version.\n"
+        "`tumorgen COMMAND --help` lists the options of one command, those of a model\n"
+        "`tumorgen fit --model.help tumorgen.methods.vqgan.module.VQGAN`; `tumorgen --version` prints the version.\n"
     )
 
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if cause is not None:
             return _refuse(str(cause))
         if isinstance(error, ArgumentError):
-            from tumorgen.option_errors import one_line
+            from tumorgen.commands.option_errors import one_line
 
             return _refuse(f"{one_line(str(error))} `tumorgen {command} --help` lists the options.")
         raise

@@ -13,13 +13,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from data_modules.errors import InputError
 from data_modules.files import atomic_path
-from tumorgen.callbacks.artifacts import VolumeArtifact
-from tumorgen.callbacks.progress import TimeLeft
-from tumorgen.callbacks.random_state import RandomState
-from tumorgen.callbacks.volumes import VolumeWriter
-from tumorgen.checkpoints import build, check_class, find_class, load_weights, read_checkpoint
-from tumorgen.loggers import WandbOptions, group_of, run_loggers, run_tags
-from tumorgen.remembered import (
+from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
+from tumorgen.runs.artifacts import VolumeArtifact
+from tumorgen.runs.folder import Run, find_run, new_run
+from tumorgen.runs.loggers import WandbOptions, group_of, run_loggers, run_tags
+from tumorgen.runs.progress import TimeLeft
+from tumorgen.runs.random_state import RandomState
+from tumorgen.runs.remembered import (
     as_words,
     asks_for_help,
     check_typed,
@@ -27,7 +27,7 @@ from tumorgen.remembered import (
     of_another_class,
     own_architecture,
 )
-from tumorgen.runs import Run, find_run, new_run
+from tumorgen.runs.volumes import VolumeWriter
 
 DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "spacing", "channels": "in_channels"}
 """Facts that the data module states, and the model's constructor arguments that take them over."""

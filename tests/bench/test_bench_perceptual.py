@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tumorgen.methods.vqgan.perceptual import MRIPerceptual
 from tumorgen.nn.mri_features import MRIFeatures, StemConvolution
-from tumorgen.vqgan.perceptual import MRIPerceptual
-from tumorgen.weights import MRI_FEATURES, write_weights
+from tumorgen.pretrained.weights import MRI_FEATURES, write_weights
 
 pytestmark = pytest.mark.bench
 SIZES = [(16, 32), (1, 128)]

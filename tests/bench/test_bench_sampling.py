@@ -8,10 +8,10 @@ import time
 import pytest
 import torch
 
-from tumorgen.transformer.decoding import CachedAutoregressive
-from tumorgen.transformer.network import TokenTransformer
-from tumorgen.transformer.parallel_decoding import ParallelDecoding
-from tumorgen.transformer.vocabulary import Vocabulary
+from tumorgen.methods.transformer.decoding import CachedAutoregressive
+from tumorgen.methods.transformer.network import TokenTransformer
+from tumorgen.methods.transformer.parallel_decoding import ParallelDecoding
+from tumorgen.methods.transformer.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 

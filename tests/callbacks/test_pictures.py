@@ -12,7 +12,7 @@ from toy import Blobs
 
 from tumorgen.callbacks import pictures
 from tumorgen.callbacks.pictures import ReconstructionPictures
-from tumorgen.reports.sheets import Reconstructed
+from tumorgen.results.sheets import Reconstructed
 
 WITH_VALIDATION = {"limit_val_batches": 1.0}
 

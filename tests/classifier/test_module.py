@@ -16,9 +16,9 @@ from interruptions import PowerCutError
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 from toy import Blobs, ToyDataModule
 
-from tumorgen.checkpoints import load_module
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
+from tumorgen.methods.loading import load_module
 from tumorgen.provenance import patient_hashes
 
 TINY = HELPERS / "tiny_classifier.yaml"

@@ -17,7 +17,7 @@ from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from tumorgen.benchmark.training import ArmTrainer
 from tumorgen.commands.benchmark import run
-from tumorgen.records import read_results
+from tumorgen.results.records import read_results
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CONFIG = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from front import tumorgen
 
-from tumorgen.demo import parts
-from tumorgen.demo.plans import PLANS, Plan
+from tumorgen.studies.demo import parts
+from tumorgen.studies.demo.plans import PLANS, Plan
 
 NOTHING = dict.fromkeys(PLANS["demo"].thresholds, 0.0)
 
@@ -24,8 +24,8 @@ def test_a_dozen_phantoms_go_all_the_way(
         parts, "_configs", lambda plan, name: [*configs(plan, name), *(few if name == "benchmark" else ())]
     )
     monkeypatch.setattr(parts, "_available", lambda what: False)  # nothing is fetched
-    monkeypatch.setattr("tumorgen.demo.check.NETWORKS", 1)
-    monkeypatch.setattr("tumorgen.demo.check.EPOCHS", 2)
+    monkeypatch.setattr("tumorgen.studies.demo.check.NETWORKS", 1)
+    monkeypatch.setattr("tumorgen.studies.demo.check.EPOCHS", 2)
     # "demo" as a name: no further experiment files are put on top
     monkeypatch.setitem(PLANS, "dozen", Plan("demo", hgg=12, lgg=12, samples=3, thresholds=NOTHING))
     monkeypatch.setitem(

@@ -11,7 +11,7 @@ from torch import nn
 from volumes import blob, write_volumes
 
 from tumorgen.commands.evaluate import run
-from tumorgen.records import read_results
+from tumorgen.results.records import read_results
 
 QUICK = [
     *("--resamples", "20", "--permutations", "20", "--splits", "4", "--passes", "5", "--pairs", "4"),

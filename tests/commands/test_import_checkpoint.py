@@ -21,14 +21,14 @@ from published_forward import (
 )
 from torch import nn
 
-from tumorgen.checkpoints import load_module
-from tumorgen.published.convert import assemble, empty_networks, not_taken, tokenizer_parts
-from tumorgen.published.sizes import read_layout
-from tumorgen.published.tensors import check_shapes, flatten
-from tumorgen.transformer.module import MaskedTransformer
-from tumorgen.transformer.network import TokenTransformer
-from tumorgen.transformer.tokenizer import FrozenTokenizer, read_tokenizer
-from tumorgen.vqgan.module import VQGAN
+from tumorgen.methods.loading import load_module
+from tumorgen.methods.published.convert import assemble, empty_networks, not_taken, tokenizer_parts
+from tumorgen.methods.published.sizes import read_layout
+from tumorgen.methods.published.tensors import check_shapes, flatten
+from tumorgen.methods.transformer.module import MaskedTransformer
+from tumorgen.methods.transformer.network import TokenTransformer
+from tumorgen.methods.vqgan.module import VQGAN
+from tumorgen.methods.vqgan.tokenizer import FrozenTokenizer, read_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "published_checkpoint_keys.json"
 # 32^3 voxels, 2^3 tokens, and more positions than tokens, as in a published file with 1024 codes

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from data_modules.errors import InputError
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.commands.prepare import run
 
 SMALL = ["--data.roi_size", "32", "--data.folds", "2"]

@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from data_modules.files import sha256
-from data_modules.images import read_image
-from data_modules.roi import extract
-from tumorgen.checkpoints import load_module
+from data_modules.roi.extract import extract
+from data_modules.roi.images import read_image
+from tumorgen.methods.loading import load_module
+from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.metrics.ms_ssim import ms_ssim_fidelity
-from tumorgen.vqgan.module import VQGAN
 
 IMAGES = ("original", "reconstruction", "importance")
 
@@ -218,8 +218,8 @@ def test_files_that_are_not_there_or_no_tokenizer(
     assert "--ckpt_path" in refused(capsys, gone, scan, mask, tmp_path / "out")
     assert "not readable" in refused(capsys, scan, scan, mask, tmp_path / "out")
     other = torch.load(checkpoint, weights_only=True)
-    other["hyper_parameters"]["_class_path"] = "tumorgen.transformer.module.MaskedTransformer"
+    other["hyper_parameters"]["_class_path"] = "tumorgen.methods.transformer.module.MaskedTransformer"
     torch.save(other, tmp_path / "transformer.ckpt")
     line = refused(capsys, tmp_path / "transformer.ckpt", scan, mask, tmp_path / "out")
-    assert "expected a tumorgen.vqgan.module.VQGAN" in line
+    assert "expected a tumorgen.methods.vqgan.module.VQGAN" in line
     assert not (tmp_path / "out").exists()

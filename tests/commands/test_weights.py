@@ -11,12 +11,12 @@ from torch import nn
 from vgg_reference import published_files
 
 from data_modules.errors import InputError
-from tumorgen import wheels
 from tumorgen.__main__ import main
 from tumorgen.commands import weights
+from tumorgen.methods.vqgan.perceptual import LPIPSSlices, MRIPerceptual
 from tumorgen.nn.mri_features import MRIFeatures
-from tumorgen.vqgan.perceptual import LPIPSSlices, MRIPerceptual
-from tumorgen.weights import LPIPS_VGG16, MRI_FEATURES, cache_folder, read_provenance
+from tumorgen.pretrained import wheels
+from tumorgen.pretrained.weights import LPIPS_VGG16, MRI_FEATURES, cache_folder, read_provenance
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_modules.brats import BraTSDataModule
-from data_modules.roi import BACKGROUND, denormalise, place
+from data_modules.roi.extract import BACKGROUND, denormalise, place
 
 pytestmark = pytest.mark.realdata
 

@@ -19,10 +19,10 @@ from volumes import write_volumes
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.synthetic import MixedDataModule, SyntheticDataModule
-from tumorgen.checkpoints import build, load_module
 from tumorgen.classifier.module import GradeClassifier
+from tumorgen.methods.loading import build, load_module
+from tumorgen.methods.transformer.module import MaskedTransformer
 from tumorgen.provenance import patient_hashes, trained_on
-from tumorgen.transformer.module import MaskedTransformer
 
 SIZE, SPACING = 16, 2.0
 SHAPE = {"roi_size": SIZE, "spacing": SPACING, "folds": 2, "augmentation": None, "batch_size": 4}
@@ -225,11 +225,11 @@ def provenance_of_transformer(data: SyntheticDataModule, behind: dict[str, Any],
     checkpoint = torch.load(tokenizer(), weights_only=True)
     torch.save({**checkpoint, "tumorgen": behind}, place / "vqgan.ckpt")
     network = {
-        "class_path": "tumorgen.transformer.network.TokenTransformer",
+        "class_path": "tumorgen.methods.transformer.network.TokenTransformer",
         "init_args": {"layers": 1, "heads": 2, "width": 16},
     }
     arguments = {"tokenizer": str(place / "vqgan.ckpt"), "network": network}
-    model = build("tumorgen.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
+    model = build("tumorgen.methods.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
     train(model, data=data, limit_train_batches=1)
     return model.provenance
 

@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import center_of_mass
 
 from data_modules.errors import InputError
-from data_modules.images import Image
-from data_modules.roi import extract
+from data_modules.roi.extract import extract
+from data_modules.roi.images import Image
 from data_modules.transforms import TumourAugmentation
 
 STILL = {"flip_axes": (), "degrees": 0.0, "scale": 0.0, "translation": 0.0, "log_gamma": 0.0}

@@ -8,8 +8,7 @@ from volumes import write_volumes
 
 from data_modules.errors import InputError
 from data_modules.files import sha256
-from data_modules.volumes import VolumeFolder
-from tumorgen.checkpoints import build
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.extractors import (
@@ -21,8 +20,9 @@ from tumorgen.evaluation.extractors import (
     weights_checksum,
 )
 from tumorgen.evaluation.features import extractors_for, trained_here
+from tumorgen.methods.loading import build
 from tumorgen.nn.mri_features import MRIFeatures
-from tumorgen.weights import MRI_FEATURES, write_weights
+from tumorgen.pretrained.weights import MRI_FEATURES, write_weights
 
 
 class Pool(nn.Module):

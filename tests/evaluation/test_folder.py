@@ -6,14 +6,14 @@ import torch
 from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.extractors import ClassifierExtractor
 from tumorgen.evaluation.folder import check_output, evaluate_to
 from tumorgen.evaluation.pictures import best_flip
 from tumorgen.evaluation.subjects import Settings
-from tumorgen.records import read_results
-from tumorgen.reports.layouts import evaluation_tables
+from tumorgen.results.layouts import evaluation_tables
+from tumorgen.results.records import read_results
 
 SETTINGS = Settings(resamples=20, permutations=20, splits=4, passes=5, pairs=4, neighbours=2, mmd_batch=2, closest=2)
 FILES = {

@@ -9,8 +9,8 @@ import torch
 from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
-from data_modules.volume_file import to_nifti
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.file import to_nifti
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.compare import evaluate
 from tumorgen.evaluation.extractors import ClassifierExtractor

@@ -11,13 +11,13 @@ import nibabel as nib
 import pytest
 from volumes import CLASSES, blob
 
-from data_modules.volume_file import to_nifti
+from data_modules.volumes.file import to_nifti
 
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
 import torch
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.extractors import ClassifierExtractor, MRIExtractor
 import tumorgen.evaluation.compare

@@ -8,8 +8,8 @@ from front import tumorgen
 from phantom_regions import regions
 
 from data_modules.files import write_json
-from data_modules.volume_file import to_nifti
-from tumorgen.records import read_results
+from data_modules.volumes.file import to_nifti
+from tumorgen.results.records import read_results
 
 CLASSES = ("LGG", "HGG")
 DISGUISES = {

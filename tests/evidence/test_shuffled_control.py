@@ -6,11 +6,11 @@ from front import ROOT, tumorgen
 from phantom_regions import regions
 
 from data_modules.files import write_json
-from data_modules.volume_file import to_nifti
+from data_modules.volumes.file import to_nifti
 from tumorgen.benchmark.arms import CONTROL
 from tumorgen.benchmark.summary import DIFFERENCE
 from tumorgen.provenance import trained_on
-from tumorgen.records import read_results
+from tumorgen.results.records import read_results
 
 EXPERIMENTS = ROOT / "experiments"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from tumorgen.__main__ import main
-from tumorgen.runs import forget_run
+from tumorgen.runs.folder import forget_run
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = Path(__file__).parent

@@ -7,7 +7,7 @@ import nibabel as nib
 from toy import blob
 
 from data_modules.files import write_json
-from data_modules.volume_file import to_nifti
+from data_modules.volumes.file import to_nifti
 from tumorgen.provenance import trained_on
 
 

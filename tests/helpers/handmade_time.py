@@ -9,7 +9,7 @@ from stage2_probes import Noise
 from torch import Tensor
 from toy import ToyDataModule
 
-from tumorgen.callbacks.evaluation_measures import Measure
+from tumorgen.evaluation.measures import Measure
 from tumorgen.types import Labels, Volume
 
 

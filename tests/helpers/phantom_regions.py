@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from data_modules.images import Image
 from data_modules.phantoms.case import make_case
 from data_modules.phantoms.cohort import AFFINE
 from data_modules.phantoms.parameters import GRADES
-from data_modules.roi import extract
+from data_modules.roi.extract import extract
+from data_modules.roi.images import Image
 
 
 def regions(seed, number, first=1):

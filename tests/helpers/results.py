@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from data_modules.volume_file import to_nifti
-from tumorgen.records import Floor, Interval, Record, write_results
+from data_modules.volumes.file import to_nifti
+from tumorgen.results.records import Floor, Interval, Record, write_results
 
 BOOTSTRAP = "percentile bootstrap over cases, 1000 resamples"
 EXTRACTOR = {"name": "mri", "checksum": "39a7b2b5"}
@@ -169,7 +169,7 @@ def run_folder(folder: Path, phantoms: bool = False) -> Path:
     (folder / "csv").mkdir(parents=True)
     module = "data_modules.phantom.PhantomDataModule" if phantoms else "data_modules.brats.BraTSDataModule"
     (folder / "config.yaml").write_text(
-        "model:\n  class_path: tumorgen.vqgan.module.VQGAN\n  init_args: {roi_size: 16}\n"
+        "model:\n  class_path: tumorgen.methods.vqgan.module.VQGAN\n  init_args: {roi_size: 16}\n"
         f"data:\n  class_path: {module}\n  init_args: {{root: cohort, fold: 0}}\n"
     )
     lines = ["epoch,step,train/total,val/l1,val/l1_HGG,val/psnr"]

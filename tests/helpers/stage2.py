@@ -10,8 +10,8 @@ from pathlib import Path
 from front import TINY_TRANSFORMER, TINY_VQGAN, tumorgen
 
 QUIET = ("--wandb.mode", "disabled", "--trainer.enable_model_summary", "false")
-AUTOREGRESSIVE = "tumorgen.transformer.decoding.CachedAutoregressive"
-PARALLEL = "tumorgen.transformer.parallel_decoding.ParallelDecoding"
+AUTOREGRESSIVE = "tumorgen.methods.transformer.decoding.CachedAutoregressive"
+PARALLEL = "tumorgen.methods.transformer.parallel_decoding.ParallelDecoding"
 BIDIRECTIONAL = Path(__file__).resolve().parents[2] / "experiments/overlays/bidirectional.yaml"
 
 

@@ -7,8 +7,8 @@ import lightning as L
 import torch
 from toy import ToyDataModule
 
-from tumorgen.generator import Generator
-from tumorgen.transformer.decoding import CachedAutoregressive
+from tumorgen.methods.generator import Generator
+from tumorgen.methods.transformer.decoding import CachedAutoregressive
 from tumorgen.types import Labels, Volume
 
 

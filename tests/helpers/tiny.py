@@ -9,10 +9,10 @@ from front import TINY_VQGAN, read_yaml
 from torch import Tensor, nn
 from toy import ToyDataModule
 
-from tumorgen.checkpoints import build
-from tumorgen.vqgan.module import VQGAN
+from tumorgen.methods.loading import build
+from tumorgen.methods.vqgan.module import VQGAN
 
-FSQ = {"class_path": "tumorgen.vqgan.quantizers.FSQQuantizer", "init_args": {"levels": [4, 4], "code_width": 8}}
+FSQ = {"class_path": "tumorgen.methods.vqgan.quantizers.FSQQuantizer", "init_args": {"levels": [4, 4], "code_width": 8}}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def tiny_vqgan(seed: int = 0, **arguments: Any) -> VQGAN:
     data = {"spacing": 8.0, "roi_size": 16, "importance": {"init_args": {"hidden": 64}}}
     settings = merged(merged(read_yaml(TINY_VQGAN)["model"]["init_args"], data), arguments)
     torch.manual_seed(seed)
-    return build("tumorgen.vqgan.module.VQGAN", settings, VQGAN)
+    return build("tumorgen.methods.vqgan.module.VQGAN", settings, VQGAN)
 
 
 class Recorder(L.Callback):

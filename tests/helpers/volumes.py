@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from data_modules.volume_file import to_nifti
+from data_modules.volumes.file import to_nifti
 
 CLASSES = ("LGG", "HGG")
 

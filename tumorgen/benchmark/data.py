@@ -13,11 +13,13 @@ from torch.utils.data import Dataset
 
 from data_modules.base import Item
 from data_modules.brats import BraTSDataModule
-from data_modules.dataset import ROIDataset
 from data_modules.errors import InputError
 from data_modules.files import sha256
-from data_modules.leakage import unlisted_volumes
-from data_modules.selections import (
+from data_modules.origin import unlisted_volumes
+from data_modules.roi.dataset import ROIDataset
+from data_modules.transforms import Augmentation
+from data_modules.volumes.folder import VolumeFolder
+from data_modules.volumes.select import (
     Items,
     Selection,
     joined,
@@ -26,8 +28,6 @@ from data_modules.selections import (
     subset_by_share,
     with_shuffled_labels,
 )
-from data_modules.transforms import Augmentation
-from data_modules.volumes import VolumeFolder
 from tumorgen.benchmark.arms import Material
 from tumorgen.benchmark.leakage import Origin, check_origin
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.errors import InputError
-from data_modules.leakage import leaked_patients, origin_known
+from data_modules.origin import leaked_patients, origin_known
 
 CHECKED = "checked"
 TRUSTED = "trusted"
@@ -51,7 +51,7 @@ def check_origin(
     Args:
         folder: Where the volumes are, for the message.
         manifest: Their manifest; None where there is none.
-        unlisted: Volumes in the folder that the manifest does not list, see `data_modules.leakage.unlisted_volumes`.
+        unlisted: Volumes in the folder that the manifest does not list, see `data_modules.origin.unlisted_volumes`.
         fold: The fold they are wanted for.
         training: The fold's training patients.
         validation: Its validation patients.

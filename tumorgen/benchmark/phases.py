@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from data_modules.base import Item
-from data_modules.selections import Selection
+from data_modules.volumes.select import Selection
 from tumorgen.benchmark.data import Augmented, Fold
 
 Weights = dict[str, Tensor]

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tumorgen.benchmark.arms import REAL_ONLY, Arm, fine_tuned_at, real_only_at
-from tumorgen.records import Record
-from tumorgen.reports.sheets import save
+from tumorgen.results.records import Record
+from tumorgen.results.sheets import save
 
 # Okabe and Ito's palette: told apart by colour-blind readers, too
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

@@ -11,8 +11,8 @@ from tumorgen.benchmark.references import references
 from tumorgen.benchmark.session import Session
 from tumorgen.benchmark.summary import Summary, covered
 from tumorgen.benchmark.tables import tables
-from tumorgen.records import write_results
-from tumorgen.reports.tables import write_tables
+from tumorgen.results.records import write_results
+from tumorgen.results.tables import write_tables
 
 
 def write_report(session: Session, output: Path, resamples: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from tumorgen.benchmark.arms import REAL_ONLY, Arm, fine_tuned_at, real_only_at
 from tumorgen.benchmark.results import TrainingResult
 from tumorgen.benchmark.statistics import THRESHOLD, Averaged, PairedBootstrap, holm
-from tumorgen.records import Interval, Record
+from tumorgen.results.records import Interval, Record
 
 Key = tuple[str, str]
 """Name of an arm and label of its generated volumes."""

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tumorgen.records import Record
-from tumorgen.reports.layouts import NAMES, SCORES, benchmark_tables
-from tumorgen.reports.tables import Cell, Table
+from tumorgen.results.layouts import NAMES, SCORES, benchmark_tables
+from tumorgen.results.records import Record
+from tumorgen.results.tables import Cell, Table
 
 
 def tables(records: Iterable[Record], references: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> list[Table]:

@@ -19,15 +19,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.errors import InputError
-from data_modules.selections import Selection
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
+from data_modules.volumes.select import Selection
 from tumorgen.benchmark.data import Augmented, Fold, Generated
 from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
 from tumorgen.benchmark.results import Case, TrainingResult
-from tumorgen.callbacks.batch_norm import FreshStatistics
-from tumorgen.checkpoints import build
+from tumorgen.callbacks.precise_batch_norm import FreshStatistics
 from tumorgen.classifier.module import GradeClassifier
+from tumorgen.methods.loading import build
 from tumorgen.provenance import package_versions
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tumorgen.callbacks.pictures import log_picture
-from tumorgen.reports.masking import MaskedCase, masking_sheet
-from tumorgen.transformer.module import MaskedTransformer
+from tumorgen.methods.transformer.module import MaskedTransformer
+from tumorgen.results.masking import MaskedCase, masking_sheet
 
 
 class MaskingPictures(L.Callback):

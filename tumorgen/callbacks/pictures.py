@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
-from tumorgen.reports.sheets import Reconstructed, reconstruction_sheet, save
-from tumorgen.vqgan.module import VQGAN
+from tumorgen.methods.vqgan.module import VQGAN
+from tumorgen.results.sheets import Reconstructed, reconstruction_sheet, save
 
 
 class ReconstructionPictures(L.Callback):

@@ -13,13 +13,13 @@ from torch.optim import AdamW
 
 from data_modules.base import Batch
 from data_modules.errors import InputError
-from data_modules.selections import labels_of
+from data_modules.volumes.select import labels_of
 from tumorgen import __version__
 from tumorgen.classifier.figures import GradeFigures, selection_score
 from tumorgen.classifier.networks import Logits, NetworkFactory, SmallCNN
+from tumorgen.methods.method import planned_batches
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory
 from tumorgen.provenance import training_on
-from tumorgen.training import planned_batches
 from tumorgen.types import Volume
 
 

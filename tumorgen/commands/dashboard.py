@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser
 
 if TYPE_CHECKING:
-    from tumorgen.reports.tables import Table
+    from tumorgen.results.tables import Table
 
 
 def run(argv: Sequence[str]) -> int:
@@ -38,8 +38,8 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path | None, default=None, help="write the specification here; upload nothing")
     options = parser.parse_args(list(argv))
     from data_modules.files import write_json
-    from tumorgen.dashboard.layout import sections
-    from tumorgen.dashboard.workspace import Place, save, specification
+    from tumorgen.results.dashboard.layout import sections
+    from tumorgen.results.dashboard.workspace import Place, save, specification
 
     place, parts = Place(options.project, options.entity), sections(options.class_names)
     tables = [table for path in options.results for table in result_tables(path)]
@@ -60,8 +60,8 @@ def result_tables(path: Path) -> list["Table"]:
         InputError: There is no result file, or it cannot be read.
     """
     from data_modules.errors import InputError
-    from tumorgen.records import read_results
-    from tumorgen.reports.layouts import benchmark_tables, evaluation_tables
+    from tumorgen.results.layouts import benchmark_tables, evaluation_tables
+    from tumorgen.results.records import read_results
 
     forms = {"evaluation": evaluation_tables, "benchmark": benchmark_tables}
     files = [path / f"{kind}.json" for kind in forms if (path / f"{kind}.json").is_file()] if path.is_dir() else [path]

@@ -11,8 +11,8 @@ from jsonargparse import ArgumentParser
 from data_modules.errors import InputError
 
 if TYPE_CHECKING:
-    from tumorgen.demo.folders import DemoFolder
-    from tumorgen.demo.plans import Plan
+    from tumorgen.studies.demo.folders import DemoFolder
+    from tumorgen.studies.demo.plans import Plan
 
 
 def run(argv: Sequence[str]) -> int:
@@ -33,9 +33,9 @@ def run(argv: Sequence[str]) -> int:
         "--check", action="store_true", help="only hold the figures of a finished one against the limits"
     )
     options = parser.parse_args(list(argv))
-    from tumorgen.demo.folders import DemoFolder
-    from tumorgen.demo.parts import parts, write_report
-    from tumorgen.demo.plans import PLANS
+    from tumorgen.studies.demo.folders import DemoFolder
+    from tumorgen.studies.demo.parts import parts, write_report
+    from tumorgen.studies.demo.plans import PLANS
 
     if options.size not in PLANS:
         raise InputError(f"--size: found {options.size}, expected one of {', '.join(PLANS)}.")
@@ -57,7 +57,7 @@ def _check(folder: "DemoFolder", plan: "Plan") -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from tumorgen.demo.check import check
+    from tumorgen.studies.demo.check import check
 
     findings = check(folder, plan.thresholds)
     table = Table(title=f"{plan.name}: what was reached")

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from data_modules.errors import InputError
 
 if TYPE_CHECKING:
-    from data_modules.volumes import VolumeFolder
+    from data_modules.volumes.folder import VolumeFolder
     from tumorgen.evaluation.subjects import Settings
 
 
@@ -31,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
     from tumorgen.evaluation.features import extractors_for
     from tumorgen.evaluation.folder import check_output, evaluate_to
     from tumorgen.evaluation.subjects import Settings
-    from tumorgen.reports.layouts import evaluation_tables
+    from tumorgen.results.layouts import evaluation_tables
 
     check_output(options.output, options.overwrite)
     settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
@@ -142,7 +142,7 @@ def _check(options: Any) -> None:
 
 def _folders(options: Any, settings: "Settings") -> tuple["VolumeFolder", "VolumeFolder", "VolumeFolder | None"]:
     """Real, generated and training volumes; the latter two as the first one is."""
-    from data_modules.volumes import VolumeFolder
+    from data_modules.volumes.folder import VolumeFolder
 
     def read(folder: Path, which: str, **alike: Any) -> VolumeFolder:
         intensities, axes = options[f"{which}_intensities"], options[f"{which}_axes"]

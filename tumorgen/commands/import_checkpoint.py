@@ -9,8 +9,8 @@ from jsonargparse import ArgumentParser
 from data_modules.errors import InputError
 
 if TYPE_CHECKING:
-    from tumorgen.published.convert import Imported
-    from tumorgen.published.tensors import PublishedFile
+    from tumorgen.methods.published.convert import Imported
+    from tumorgen.methods.published.tensors import PublishedFile
 
 
 def run(argv: Sequence[str]) -> int:
@@ -76,8 +76,8 @@ def import_checkpoint(
     import torch
 
     from data_modules.files import atomic_path, sha256
-    from tumorgen.published.convert import convert
-    from tumorgen.published.tensors import read_published
+    from tumorgen.methods.published.convert import convert
+    from tumorgen.methods.published.tensors import read_published
 
     file = read_published(path)
     origin = {"file": path.name, "sha256": sha256(path), "stage": file.stage}

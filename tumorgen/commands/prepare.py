@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
     """
     from data_modules.brats import BraTSDataModule
     from data_modules.errors import InputError
-    from data_modules.export import export_volumes
+    from data_modules.volumes.export import export_volumes
 
     parser = _parser()
     options = parser.instantiate_classes(parser.parse_args(list(argv)))

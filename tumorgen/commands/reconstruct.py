@@ -50,13 +50,13 @@ def reconstruct(ckpt_path: Path, scan_path: Path, mask_path: Path, output: Path)
     import torch
 
     from data_modules.files import sha256, write_json
-    from data_modules.images import read_image
-    from data_modules.roi import BACKGROUND, denormalise, extract, foreground, place
-    from tumorgen.checkpoints import load_module
+    from data_modules.roi.extract import BACKGROUND, denormalise, extract, foreground, place
+    from data_modules.roi.images import read_image
+    from tumorgen.methods.loading import load_module
+    from tumorgen.methods.vqgan.module import VQGAN
     from tumorgen.metrics.importance import importance_auc
     from tumorgen.metrics.reconstruction import ReconstructionMetrics
-    from tumorgen.reports.sheets import Reconstructed, enlarge, reconstruction_sheet, save
-    from tumorgen.vqgan.module import VQGAN
+    from tumorgen.results.sheets import Reconstructed, enlarge, reconstruction_sheet, save
 
     model = load_module(ckpt_path, VQGAN)
     (scan, scan_hash), (mask, mask_hash) = read_image(scan_path), read_image(mask_path)

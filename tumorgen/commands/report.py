@@ -47,10 +47,10 @@ def write_report(
         tables: Folder for the tables; None takes that of the page.
         title: Heading of the page.
     """
-    from tumorgen.reports.html.page import build, write_page
-    from tumorgen.reports.html.sources import find_sources
-    from tumorgen.reports.html.viewer import bundle
-    from tumorgen.reports.tables import write_tables
+    from tumorgen.results.html.page import build, write_page
+    from tumorgen.results.html.sources import find_sources
+    from tumorgen.results.html.viewer import bundle
+    from tumorgen.results.tables import write_tables
 
     sources = find_sources(results)
     script = bundle() if viewer and sources.volumes else None

@@ -18,8 +18,15 @@ from data_modules.errors import InputError
 from data_modules.files import atomic_path, sha256
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
-from tumorgen.weights import LPIPS_VGG16, MRI_FEATURES, ConvertedWeights, cache_folder, read_provenance, write_weights
-from tumorgen.wheels import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
+from tumorgen.pretrained.weights import (
+    LPIPS_VGG16,
+    MRI_FEATURES,
+    ConvertedWeights,
+    cache_folder,
+    read_provenance,
+    write_weights,
+)
+from tumorgen.pretrained.wheels import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
 
 VGG16_FILE = "vgg16-397923af.pth"
 VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"

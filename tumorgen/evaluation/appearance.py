@@ -9,7 +9,7 @@ from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
 from tumorgen.metrics import ms_ssim, shape
 from tumorgen.metrics.resampling import floor_of, half_splits, share_interval
 from tumorgen.metrics.shape import Shape, plausible_share
-from tumorgen.records import Floor, Record
+from tumorgen.results.records import Floor, Record
 
 _METRICS: dict[ms_ssim.Form, str] = {"standard": "ms_ssim_diversity", "paper": "ms_ssim_diversity_paper"}
 _SMALLEST: dict[ms_ssim.Form, int] = {"standard": 6, "paper": 16}  # voxels a side that the scales need

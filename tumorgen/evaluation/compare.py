@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.appearance import diversity_records, shape_records
 from tumorgen.evaluation.distances import block_records, feature_records, paper_records
 from tumorgen.evaluation.extractors import FeatureExtractor, extract
@@ -27,7 +27,7 @@ from tumorgen.evaluation.subjects import Comparison, Settings, Volumes, compare
 from tumorgen.metrics.memorisation import FINEST_SIDE, reduced
 from tumorgen.metrics.mmd import block_means
 from tumorgen.metrics.shape import Shape, shape_of
-from tumorgen.records import Record
+from tumorgen.results.records import Record
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
 from tumorgen.metrics import frechet, kid, manifold, mmd
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.metrics.two_sample import mmd2, mmd2_floor, mmd2_interval, mmd2_p_value
-from tumorgen.records import Interval, Record
+from tumorgen.results.records import Interval, Record
 
 _PAPER_INTERVAL = {
     "interval": "over volumes, around the expectation over passes; the floor is of this expectation, too"

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from data_modules.base import Item
 from data_modules.errors import InputError
 from data_modules.files import sha256
-from data_modules.roi import foreground
+from data_modules.roi.extract import foreground
 from tumorgen.classifier.networks import Classifier
 from tumorgen.nn.mri_features import MRIFeatures
+from tumorgen.pretrained.weights import MRI_FEATURES, load_weights
 from tumorgen.types import Volume
-from tumorgen.weights import MRI_FEATURES, load_weights
 
 Features: TypeAlias = Float[Tensor, "n features"]
 Normalisation: TypeAlias = Literal["none", "zscore"]
@@ -120,8 +120,8 @@ class ClassifierExtractor(FeatureExtractor):
         Raises:
             InputError: The checkpoint is missing or of another model.
         """
-        from tumorgen.checkpoints import load_module
         from tumorgen.classifier.module import GradeClassifier
+        from tumorgen.methods.loading import load_module
 
         return cls(load_module(path, GradeClassifier).network, f"{path.name}, sha256 {sha256(path)}")
 

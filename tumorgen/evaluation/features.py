@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from data_modules.errors import InputError
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.quick import train_quickly
 from tumorgen.evaluation.extractors import (
     ClassifierExtractor,

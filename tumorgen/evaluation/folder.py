@@ -8,16 +8,16 @@ from typing import Any
 
 from data_modules.errors import InputError
 from data_modules.files import sha256
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.compare import Evaluation, Say, evaluate
 from tumorgen.evaluation.extractors import FeatureExtractor
 from tumorgen.evaluation.memory import VOXELS
 from tumorgen.evaluation.pictures import closest_sheet, samples_sheet
 from tumorgen.evaluation.subjects import Comparison, Settings, compare
-from tumorgen.records import write_results
-from tumorgen.reports.layouts import evaluation_tables
-from tumorgen.reports.sheets import save
-from tumorgen.reports.tables import write_tables
+from tumorgen.results.layouts import evaluation_tables
+from tumorgen.results.records import write_results
+from tumorgen.results.sheets import save
+from tumorgen.results.tables import write_tables
 
 RESULTS = "evaluation.json"
 _PICTURES = "pictures"

@@ -10,13 +10,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from data_modules.errors import InputError
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.origin import HELD_OUT, SAME_VOLUME, check_apart, overlap
 from tumorgen.evaluation.subjects import POOLED, Comparison
 from tumorgen.metrics import memorisation
 from tumorgen.metrics.memorisation import Nearest, closest_pairs, memorisation_share, nearest, nearest_other, threshold
 from tumorgen.metrics.resampling import half_split_floor, share_interval
-from tumorgen.records import Record
+from tumorgen.results.records import Record
 
 VOXELS = "voxels"
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from data_modules.errors import InputError
-from data_modules.leakage import leaked_patients, origin_known, unlisted_volumes
-from data_modules.volumes import VolumeFolder
+from data_modules.origin import leaked_patients, origin_known, unlisted_volumes
+from data_modules.volumes.folder import VolumeFolder
 
 HELD_OUT = ("val", "test")
 SAME_VOLUME = 1e-6  # root mean square over voxels, range [-1, 1]: what rounding leaves between a volume and itself

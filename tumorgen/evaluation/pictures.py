@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.memory import VOXELS, ClosePair
 from tumorgen.evaluation.subjects import POOLED, Comparison
-from tumorgen.reports.sheets import centre, gallery, planes
+from tumorgen.results.sheets import centre, gallery, planes
 
 Array = Float[np.ndarray, "D H W"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_modules.errors import InputError
-from data_modules.volumes import VolumeFolder
+from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.origin import HELD_OUT, check_origin
 
 Reference: TypeAlias = Literal["held-out", "all"]

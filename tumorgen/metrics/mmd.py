@@ -18,7 +18,7 @@ from tumorgen.metrics.feature_metric import FeatureMetric
 from tumorgen.metrics.gram import LinearGram, linear_gram
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.metrics.two_sample import mmd2, mmd2_unbiased
-from tumorgen.records import Floor, Interval
+from tumorgen.results.records import Floor, Interval
 from tumorgen.types import Scalar, Volume
 
 __all__ = [

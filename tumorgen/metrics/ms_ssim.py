@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from tumorgen.metrics.ssim import Image, Recipe, Terms, terms, weighted_terms
-from tumorgen.records import Interval
+from tumorgen.results.records import Interval
 from tumorgen.types import Labels, Volume
 
 Form: TypeAlias = Literal["standard", "paper"]

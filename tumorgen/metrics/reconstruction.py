@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from data_modules.roi import foreground
+from data_modules.roi.extract import foreground
 from tumorgen.metrics.ms_ssim import LEAST_SIZE, ms_ssim_fidelity
 from tumorgen.types import Volume
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 from torch import Tensor
 
-from tumorgen.records import Floor, Interval
+from tumorgen.results.records import Floor, Interval
 
 Statistic = Callable[..., Tensor | float]
 SplitStatistic = Callable[[Bool[Tensor, "splits cases"]], Float[Tensor, " splits"]]

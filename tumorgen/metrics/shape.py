@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from data_modules.roi import FOREGROUND_THRESHOLD, foreground
+from data_modules.roi.extract import FOREGROUND_THRESHOLD, foreground
 from tumorgen.types import Volume
 
 Array = Float[np.ndarray, "D H W"]

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tumorgen.metrics.resampling import central_range, floor_of, half_splits, permutation_test
-from tumorgen.records import Floor, Interval
+from tumorgen.results.records import Floor, Interval
 
 Kernel = Float[Tensor, "cases cases"]
 Weights = Float[Tensor, "rows cases"]

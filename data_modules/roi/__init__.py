@@ -1,0 +1,1 @@
+"""From a scan and its segmentation to a region of interest in the cache."""

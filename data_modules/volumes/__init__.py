@@ -1,0 +1,1 @@
+"""Folders of NIfTI volumes, real or generated."""

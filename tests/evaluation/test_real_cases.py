@@ -1,0 +1,77 @@
+"""What a generator is held against while it trains is real, and as it is on disk, whatever training makes of it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import handmade_time
+import pytest
+import torch
+from handmade_time import Clock, Learner, Slow
+from volumes import write_volumes
+
+from data_modules.brats import BraTSDataModule
+from data_modules.errors import InputError
+from data_modules.synthetic import MixedDataModule, SyntheticDataModule
+from tumorgen.evaluation.callback import GeneratorEvaluation
+from tumorgen.evaluation.real_cases import datasets_of, read_real_cases
+from tumorgen.provenance import trained_on
+
+SHAPE: dict[str, Any] = {"roi_size": 16, "spacing": 2.0, "folds": 2, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def real(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> BraTSDataModule:
+    data = BraTSDataModule(tiny_cohort, cache_dir=tmp_path_factory.mktemp("cache"), augmentation=None, **SHAPE)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="module")
+def samples(real: BraTSDataModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    origin = {"training_patients": trained_on(real.training_patients)}
+    return write_volumes(tmp_path_factory.mktemp("samples"), per_class=6, manifest=origin)
+
+
+def module(kind: type[SyntheticDataModule], real: BraTSDataModule, samples: Path, **more: Any) -> SyntheticDataModule:
+    """The data of which nothing is left after augmentation."""
+    return kind(real.root, samples, cache_dir=real.cache_dir, augmentation=torch.zeros_like, **SHAPE, **more)
+
+
+def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule, samples: Path) -> None:
+    data = module(MixedDataModule, real, samples, oversample=True, shuffle_labels=True)
+    data.prepare_data()
+    data.setup("fit")
+    trainer: Any = SimpleNamespace(datamodule=data)
+    training, generated, held_out = datasets_of(trainer)
+    assert real.train_dataset is not None
+    assert data.train_dataset is not None
+    expected = {item["case"]: item for item in map(real.train_dataset.__getitem__, range(len(real.train_dataset)))}
+    assert sorted(item["case"] for item in map(training.__getitem__, range(len(training)))) == sorted(expected)
+    for index in range(len(training)):
+        item = training[index]
+        assert torch.equal(item["volume"], expected[item["case"]]["volume"])
+        assert item["label"] == expected[item["case"]]["label"]
+    assert len(generated) == len({generated[index]["case"] for index in range(len(generated))}) == 12
+    assert all(generated[index]["volume"].max() > 0 for index in range(12))
+    assert data.train_dataset[0]["volume"].abs().max() == 0, "training goes on with its augmentation"
+    assert held_out is data.val_dataset
+    cases = read_real_cases(trainer, 2)
+    assert sum(map(len, cases.training_small)) == len(expected)
+    assert sum(map(len, cases.generated_small)) == 12
+    assert float(min(volumes.max() for volumes in cases.training_small)) > 0
+
+
+def test_training_on_generated_volumes_alone_is_refused_before_it_begins(
+    real: BraTSDataModule, samples: Path, tmp_path: Path
+) -> None:
+    clock = Clock()
+    model, data = Learner(clock, 0.0), module(SyntheticDataModule, real, samples)
+    callback = GeneratorEvaluation(per_class=4, measures=[Slow(clock, 1.0)], clock=clock)
+    with pytest.raises(InputError, match="GeneratorEvaluation needs real training cases"):
+        handmade_time.trainer(tmp_path, [callback], max_epochs=1).fit(model, data)
+    assert clock.now == 0
+    sheets_only = GeneratorEvaluation(per_class=4, measures=[], clock=clock)
+    trainer: Any = SimpleNamespace(datamodule=data, fast_dev_run=False)
+    sheets_only.on_fit_start(trainer, model)

@@ -1,0 +1,1 @@
+"""Generative methods: a folder each, on one base."""

@@ -1,0 +1,1 @@
+"""Weights and the report's viewer from wheels, pinned by checksum."""

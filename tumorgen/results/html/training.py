@@ -1,0 +1,162 @@
+"""Runs in the report: figures of validation as records, curves, and the newest pictures."""
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_modules.errors import InputError
+from data_modules.phantom import PhantomDataModule
+from data_modules.phantoms.cohort import SETTINGS_FILE
+from tumorgen.results.records import Record
+from tumorgen.results.tables import Cell, Table, figure
+
+Curve = list[tuple[float, float]]
+LEADING = (
+    "total",
+    "loss",
+    "pixel",
+    "l1",
+    "psnr",
+    "dice",
+    "importance_auc",
+    "codebook_perplexity",
+    "auc",
+    "mmd",
+    "ms_ssim",
+)
+SUMMARIES = {"last": lambda curve: curve[-1], "lowest": lambda curve: min(curve, key=lambda point: point[1])}
+SUMMARIES["highest"] = lambda curve: max(curve, key=lambda point: point[1])
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        folder: `runs/<experiment>/<id>`.
+        config_text: `config.yaml` as written.
+        config: The same, read.
+        curves: By metric: optimizer step and value of every time it was logged.
+        pictures: By name, the newest of each.
+    """
+
+    folder: Path
+    config_text: str
+    config: dict[str, Any]
+    curves: dict[str, Curve]
+    pictures: dict[str, Path]
+
+    @property
+    def name(self) -> str:
+        """Experiment and id."""
+        folder = self.folder.resolve()
+        return f"{folder.parent.name}/{folder.name}"
+
+    @property
+    def model(self) -> str:
+        """Class of what was trained, for people; empty where the configuration does not say it."""
+        section = self.config.get("model") or {}
+        return str(section.get("class_path", "")).rpartition(".")[2]
+
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether the data are phantoms, as far as the configuration and the cohort's folder tell."""
+        section = self.config.get("data") or {}
+        root = (section.get("init_args") or {}).get("root")
+        drawn = str(section.get("class_path", "")).rpartition(".")[2] == PhantomDataModule.__name__
+        return drawn or bool(root and (Path(root) / SETTINGS_FILE).is_file())
+
+    def records(self) -> dict[str, dict[str, Record]]:
+        """Last, lowest and highest value of every figure of validation and test, as records, by metric."""
+        return {
+            metric: {name: self._record(metric, name, *choose(curve)) for name, choose in SUMMARIES.items()}
+            for metric, curve in self.curves.items()
+            if metric.startswith(("val/", "test/"))
+        }
+
+    def _record(self, metric: str, summary: str, step: float, value: float) -> Record:
+        return Record(
+            metric=metric,
+            value=value,
+            definition={"source": "csv/metrics.csv of the run", "summary": f"{summary} value logged"},
+            subject={"run": self.name},
+            counts={"step": int(step), "logged": len(self.curves[metric])},
+        )
+
+    def table(self) -> Table | None:
+        """One row per figure of validation; None when the run has none."""
+        rows: list[list[Cell | str]] = [
+            [metric, *(figure(own[name]) for name in SUMMARIES), Cell(str(own["last"].counts["step"]), own["last"].id)]
+            for metric, own in sorted(self.records().items())
+        ]
+        if not rows:
+            return None
+        notes = [
+            "Single values of one run: without interval, and chosen among the values logged where lowest or highest."
+        ]
+        return Table(f"Run {self.name}: validation", ["figure", *SUMMARIES, "last step"], rows, notes)
+
+    def panels(self) -> list[tuple[str, dict[str, Curve]]]:
+        """Curves that belong into one chart, leading ones first: training, validation and parts (class, tumour) of a figure."""
+        panels: dict[str, dict[str, Curve]] = {}
+        for metric, curve in self.curves.items():
+            stage, _, name = metric.rpartition("/")
+            base, part = _split(metric, self.curves)
+            series = " ".join(filter(None, (stage, part)))
+            panels.setdefault(base.rpartition("/")[2] if base != metric else name, {})[series] = curve
+        rank = {name: index for index, name in enumerate(LEADING)}
+        return sorted(panels.items(), key=lambda panel: (rank.get(panel[0], len(rank)), panel[0]))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is what `tumorgen fit` leaves behind: a configuration with curves or pictures."""
+    return (folder / "config.yaml").is_file() and (
+        (folder / "csv" / "metrics.csv").is_file() or any((folder / "pictures").glob("*.png"))
+    )
+
+
+def read_run(folder: Path) -> RunResult:
+    """Reads configuration, curves and names of pictures.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    try:
+        config = yaml.safe_load(text)
+        if not isinstance(config, dict):
+            raise ValueError("no sections")
+        curves = _curves(folder / "csv" / "metrics.csv")
+    except (yaml.YAMLError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{folder}: config.yaml or csv/metrics.csv is damaged ({error}); leave this run out"
+        ) from error
+    pictures: dict[str, Path] = {}
+    for path in sorted((folder / "pictures").glob("*.png")):
+        pictures[re.sub(r"_\d+$", "", path.stem)] = path
+    return RunResult(folder, text, config, curves, pictures)
+
+
+def _curves(path: Path) -> dict[str, Curve]:
+    """Columns with a stage in their name, such as `val/l1`, as (step, value); what is not finite is left out."""
+    curves: dict[str, Curve] = {}
+    if not path.is_file():
+        return curves
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            for name, text in row.items():
+                if text and name and "/" in name and math.isfinite(float(text)):
+                    curves.setdefault(name, []).append((float(row["step"]), float(text)))
+    return curves
+
+
+def _split(metric: str, names: dict[str, Curve]) -> tuple[str, str]:
+    """`val/l1_HGG` as (`val/l1`, `HGG`) where there is a `val/l1`; others as they are."""
+    bases = [name for name in names if metric.startswith(f"{name}_")]
+    base = min(bases, key=len, default=metric)
+    return base, metric[len(base) + 1 :]

@@ -1,0 +1,57 @@
+"""How far training is and how long it will take, one line at a time: readable in a terminal, a log file and SLURM."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+
+from tumorgen.methods.method import planned_batches
+
+
+class TimeLeft(L.Callback):
+    """Prints steps, time left of the whole run and the main figures every few seconds.
+
+    Args:
+        every: Seconds between two lines.
+    """
+
+    def __init__(self, every: float = 10.0) -> None:
+        self.every = every
+        self._begin = self._printed = 0.0
+        self._done_before = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock."""
+        self._begin = self._printed = time.monotonic()
+        self._done_before = self._done(trainer)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Prints a line when it is time for one."""
+        now, done = time.monotonic(), self._done(trainer)
+        total = planned_batches(trainer, getattr(pl_module, "steps_per_batch", 1 / trainer.accumulate_grad_batches))
+        if not trainer.is_global_zero or (now - self._printed < self.every and done != total):
+            return
+        self._printed = now
+        elapsed = now - self._begin
+        rate = (done - self._done_before) / max(elapsed, 1e-9)
+        left = f", {_clock((total - done) / rate)} left" if rate else ""
+        figures = "  ".join(
+            f"{name} {float(value):.3g}" for name, value in trainer.progress_bar_metrics.items() if name != "v_num"
+        )
+        print(
+            f"step {done}/{total}  {_clock(elapsed)}{left}  {rate:.2f} steps/s  {figures}", file=sys.stderr, flush=True
+        )
+
+    @staticmethod
+    def _done(trainer: L.Trainer) -> int:
+        """Batches so far; `global_step` counts once per optimizer, so it does not serve."""
+        return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
