@@ -192,7 +192,7 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     assert session.missing() == []
     results = session.results()
     records = Summary(results, arms, ("LGG", "HGG"), resamples=300).records()
-    auc = {record.subject["arm"]: record for record in records if record.metric == "auc"}
+    auc = {record.group["arm"]: record for record in records if record.metric == "auc"}
     assert set(auc) == set(names)
     assert auc["real_only"].value > 0.9
     assert auc["synthetic_only"].value > 0.9
@@ -203,7 +203,7 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     assert "given the one network" in auc["real_only"].definition["interval_covers"]
     assert auc["real_only"].interval.method == "percentile bootstrap over test patients, 300 resamples"
 
-    differences = {record.subject["arm"]: record for record in records if record.metric == DIFFERENCE}
+    differences = {record.group["arm"]: record for record in records if record.metric == DIFFERENCE}
     assert set(differences) == set(names) - {"real_only"}
     control = differences["shuffled_control"]
     assert control.interval.low <= 0
@@ -211,7 +211,7 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     assert control.details["comparisons"] == 4
     assert control.p_value >= control.details["p_uncorrected"]
     (same_share,) = (record for record in records if record.metric == SAME_SHARE)
-    assert same_share.subject["arm"] == "finetuned_25"
+    assert same_share.group["arm"] == "finetuned_25"
     assert same_share.definition["reference"] == "real_only_25"
     assert same_share.value == pytest.approx(auc["finetuned_25"].value - auc["real_only_25"].value)
 
@@ -237,7 +237,7 @@ def test_records_say_what_was_drawn_again_and_runs_are_paired_by_seed() -> None:
     results += [result("mixed", seed, 0.5) for seed in (2, 0, 1)]
     arms = [arm for arm in ARMS if arm.name in ("real_only", "mixed")]
     records = Summary(results, arms, ("LGG", "HGG"), resamples=200).records()
-    auc = {record.subject["arm"]: record for record in records if record.metric == "auc"}
+    auc = {record.group["arm"]: record for record in records if record.metric == "auc"}
     (difference,) = (record for record in records if record.metric == DIFFERENCE)
     expected = np.subtract(*(auc[arm].details["training_runs"] for arm in ("mixed", "real_only")))
     assert difference.details["training_runs"] == pytest.approx(expected.tolist())

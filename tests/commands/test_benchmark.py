@@ -80,14 +80,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_leaves_records_tables_and_a_plot(setting) -> None:
     results = read_results(setting.done / "benchmark.json")
     assert results.kind == "benchmark"
-    found = {
-        (record.subject["arm"], record.subject["generated"]) for record in results.records if record.metric == "auc"
-    }
+    found = {(record.group["arm"], record.group["generated"]) for record in results.records if record.metric == "auc"}
     assert found == {(arm, "mine" if index >= 4 else "") for index, arm in enumerate(ARMS)}
     assert {record.metric for record in results.records} == {
         *("auc", "f1", "accuracy", "precision", "recall", "auc_difference", "auc_difference_same_share")
     }
-    assert {record.subject["network"] for record in results.records} == {"SmallCNN"}
+    assert {record.group["network"] for record in results.records} == {"SmallCNN"}
     assert all(record.counts["test_patients"] == 8 for record in results.records)
     assert len({record.id for record in results.records}) == len(results.records)
     assert all(record.p_value is not None for record in results.records if record.metric == "auc_difference")

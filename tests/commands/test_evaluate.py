@@ -39,7 +39,7 @@ def test_tables_are_printed_and_written(folders, tmp_path, capsys):
     assert captured.out.splitlines()[-1] == str(tmp_path / "results")
     assert "features: classifier" in captured.err
     results = read_results(tmp_path / "results" / "evaluation.json")
-    assert {record.subject["generated"] for record in results.records} == {"samples"}
+    assert {record.group["generated"] for record in results.records} == {"samples"}
     (origin,) = {record.definition["extractor"]["origin"] for record in results.records if record.metric == "kid"}
     assert origin == "SmallCNN, 20 epochs on 8 real volumes held apart from those that are compared, seed 0"
 

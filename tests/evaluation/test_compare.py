@@ -16,7 +16,7 @@ from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.compare import evaluate
 from tumorgen.evaluation.distances import paper_records
 from tumorgen.evaluation.extractors import ClassifierExtractor, extract
-from tumorgen.evaluation.subjects import Settings, compare
+from tumorgen.evaluation.groups import Settings, compare
 from tumorgen.metrics import frechet, kid, manifold, mmd
 from tumorgen.metrics.ms_ssim import diversity
 from tumorgen.metrics.resampling import share_interval
@@ -61,17 +61,17 @@ def result(real, generated, extractor):
 
 
 def find(result, metric, name):
-    (record,) = [record for record in result.records if (record.metric, record.subject["class"]) == (metric, name)]
+    (record,) = [record for record in result.records if (record.metric, record.group["class"]) == (metric, name)]
     return record
 
 
 def test_every_class_and_all_pooled_have_every_figure_with_floor_and_definition(result):
-    found = {(record.metric, record.subject["class"]) for record in result.records}
+    found = {(record.metric, record.group["class"]) for record in result.records}
     expected = {(metric, name) for metric in EVERYWHERE for name in ("LGG", "HGG", "pooled")}
     assert found == expected | {(metric, name) for metric in PER_CLASS for name in ("LGG", "HGG")}
     assert len(found) == len(result.records)
     for record in result.records:
-        assert record.subject["generated"] == "samples"
+        assert record.group["generated"] == "samples"
         assert record.definition["better"] in ("lower", "higher", "real")
         meant = {"shape": "all", "memorisation": "those held out"}
         real_volumes = meant.get(record.metric.split("_")[0], "validation and test part of fold ? of ?")
@@ -134,7 +134,7 @@ def test_voxel_figures_equal_the_metrics_taken_by_hand(result, real, generated):
 def test_interval_and_floor_of_the_published_mmd_keep_its_batches(real, generated):
     """12 real volumes in batches of 5: the last batch has 2, also for parts and halves of the volumes."""
     comparison = compare(real, generated, dataclasses.replace(SETTINGS, mmd_batch=5), "x")
-    record = next(record for record in paper_records(comparison) if record.subject["class"] == "LGG")
+    record = next(record for record in paper_records(comparison) if record.group["class"] == "LGG")
     x, y = (folder.stack(folder.indices(0, parts)) for folder, parts in ((generated, None), (real, ["val", "test"])))
     gram = mmd.linear_gram(list(x), list(y))
     for found, by_hand in (
@@ -222,14 +222,14 @@ def test_a_folder_of_training_volumes(tmp_path, real, generated, extractor):
     record = find(result, "memorisation_share_voxels", "LGG")
     assert record.counts == {"real": 8, "generated": 8, "training": 16}
     assert record.definition["reference"] == "held-out"
-    assert record.subject["generated"] == "ours"
+    assert record.group["generated"] == "ours"
     with pytest.raises(InputError, match="says already which volumes are for training"):
         evaluate(real, generated, [extractor], SETTINGS, training=training)
 
 
 def test_the_reference_can_be_all_real_volumes(real, generated):
     comparison = compare(real, generated, dataclasses.replace(SETTINGS, reference="all"), "x")
-    assert [len(subject.real) for subject in comparison.subjects] == [24, 24, 48]
+    assert [len(group.real) for group in comparison.groups] == [24, 24, 48]
     assert comparison.reference == "all of fold ? of ?"
 
 
@@ -238,7 +238,7 @@ def test_pooled_volumes_have_the_real_proportions_of_classes(tmp_path):
     for path in sorted((real / "LGG").iterdir())[4:]:
         path.unlink()
     generated = VolumeFolder(write_volumes(tmp_path / "x", 9, seed=500, manifest={}))
-    pooled = compare(VolumeFolder(real), generated, SETTINGS, "x").subjects[-1]
+    pooled = compare(VolumeFolder(real), generated, SETTINGS, "x").groups[-1]
     assert pooled.name == "pooled"
     counts = np.bincount(generated.labels[pooled.generated.numpy()]).tolist()
     assert counts == [3, 9]  # as 4 to 12
@@ -247,7 +247,7 @@ def test_pooled_volumes_have_the_real_proportions_of_classes(tmp_path):
 
 def test_a_class_that_was_not_generated_is_left_out(tmp_path, real):
     folder = VolumeFolder(write_volumes(tmp_path, 4, manifest={}, classes=("LGG",)), class_names=real.class_names)
-    assert [subject.name for subject in compare(real, folder, SETTINGS, "x").subjects] == ["LGG"]
+    assert [group.name for group in compare(real, folder, SETTINGS, "x").groups] == ["LGG"]
 
 
 def test_the_same_seed_gives_the_same_records(result, real, generated, extractor):

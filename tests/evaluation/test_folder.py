@@ -10,8 +10,8 @@ from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.extractors import ClassifierExtractor
 from tumorgen.evaluation.folder import check_output, evaluate_to
+from tumorgen.evaluation.groups import Settings
 from tumorgen.evaluation.pictures import best_flip
-from tumorgen.evaluation.subjects import Settings
 from tumorgen.results.layouts import evaluation_tables
 from tumorgen.results.records import read_results
 

@@ -54,7 +54,7 @@ def test_mmd_is_at_its_floor_for_real_volumes_and_far_above_for_others(real: Rea
         assert record.floor.low - 0.05 < record.value < record.floor.high + 0.05
         assert record.p_value > 0.01
         assert record.interval.low <= record.value <= record.interval.high
-        assert record.subject == {"class": name, "generated": "epoch 3"}
+        assert record.group == {"class": name, "generated": "epoch 3"}
     for wrong in (noise(12), blobs(5000, 12)[::-1]):
         for record in figures(KernelMMD(), real, wrong).values():
             assert record.value > 5 * record.floor.high

@@ -14,8 +14,8 @@ from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.compare import evaluate
 from tumorgen.evaluation.extractors import ClassifierExtractor
+from tumorgen.evaluation.groups import Settings, compare
 from tumorgen.evaluation.memory import training_of
-from tumorgen.evaluation.subjects import Settings, compare
 from tumorgen.provenance import trained_on
 
 SETTINGS = Settings(resamples=50, permutations=50, splits=8, passes=20, pairs=10, neighbours=2, mmd_batch=3, closest=3)

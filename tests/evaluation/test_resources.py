@@ -23,7 +23,7 @@ from tumorgen.evaluation.extractors import ClassifierExtractor, MRIExtractor
 import tumorgen.evaluation.compare
 from tumorgen.evaluation.features import trained_here
 from tumorgen.evaluation.folder import evaluate_to
-from tumorgen.evaluation.subjects import Settings
+from tumorgen.evaluation.groups import Settings
 
 settings, features, roots = Settings(**json.loads(sys.argv[1])), sys.argv[2], [Path(root) for root in sys.argv[3:]]
 torch.manual_seed(0)

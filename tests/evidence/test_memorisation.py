@@ -55,7 +55,7 @@ def audit(tmp_path, training, held_out, fresh):
         shares = {
             record.metric: record
             for record in results.records
-            if record.metric.startswith("memorisation_share") and record.subject["class"] == "pooled"
+            if record.metric.startswith("memorisation_share") and record.group["class"] == "pooled"
         }
         yield shares["memorisation_share_voxels"], results.extra["closest_pairs"]
 

@@ -36,5 +36,5 @@ def test_shuffled_labels_do_not_help(tmp_path):
     where = ("--data.root", cohort, "--output", tmp_path / "out", "--generated", f'{{phantoms: "{generated}"}}')
     assert tumorgen("benchmark", *configs, *where, "--arms", f"[real_only, {CONTROL}]", "--folds", "[0, 1]") == 0
     records = read_results(tmp_path / "out" / "benchmark.json").records
-    (control,) = (r for r in records if r.metric == DIFFERENCE and r.subject["arm"] == CONTROL)
+    (control,) = (r for r in records if r.metric == DIFFERENCE and r.group["arm"] == CONTROL)
     assert control.interval.low <= 0

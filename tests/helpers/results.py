@@ -62,7 +62,7 @@ def evaluation_records(label: str = "samples", worse: float = 0.0) -> list[Recor
     """Figures of every kind for both classes and pooled; `worse` moves them away from their floors."""
     records = []
     for name, real in (("pooled", 60), ("LGG", 20), ("HGG", 40)):
-        subject = {"class": name, "generated": label}
+        group = {"class": name, "generated": label}
         counts = {"real": real, "generated": 24}
         floor = Floor(0.004, -0.006, 0.021, splits=200, size=real // 2)
         for metric, value, better in (
@@ -78,22 +78,22 @@ def evaluation_records(label: str = "samples", worse: float = 0.0) -> list[Recor
             interval = Interval(moved - 0.01, moved + 0.012, BOOTSTRAP)
             p_value = None if metric == "precision" else (0.0009 if worse else 0.21)
             own = floor if better == "lower" else Floor(0.86, 0.78, 0.93, splits=200, size=real // 2)
-            records.append(Record(metric, moved, definition, subject, counts, interval, own, p_value))
+            records.append(Record(metric, moved, definition, group, counts, interval, own, p_value))
         definition = {"recipe": "linear kernel, biased, B = 4, range [-1, 1]", "unit": "1e4", "better": "lower"}
-        records.append(Record("mmd_paper", 1024.4, definition, subject, counts, details={"sd": 31.2}))
+        records.append(Record("mmd_paper", 1024.4, definition, group, counts, details={"sd": 31.2}))
         if name != "pooled":
             definition = {"recipe": "three scales", "data_range": 2, "better": "real"}
             interval, own = Interval(0.61, 0.66, BOOTSTRAP), Floor(0.58, 0.55, 0.62, splits=200, size=real // 2)
             records.append(
-                Record("ms_ssim_diversity", 0.634, definition, subject, {**counts, "pairs": 276}, interval, own)
+                Record("ms_ssim_diversity", 0.634, definition, group, {**counts, "pairs": 276}, interval, own)
             )
             # every volume has a texture here, none a defined share of components
-            records.append(Record("shape_components_share", float("nan"), {"better": "higher"}, subject, counts))
+            records.append(Record("shape_components_share", float("nan"), {"better": "higher"}, group, counts))
         share = Record(
             "memorisation_share_voxels",
             0.04 + worse,
             {"percentile": 5, "reference": "held-out patients", "better": "lower"},
-            subject,
+            group,
             counts,
             Interval(0.01 + worse, 0.09 + worse, BOOTSTRAP),
         )
@@ -132,19 +132,17 @@ def benchmark_records(gain: float = 0.04) -> list[Record]:
         ("shuffled_control", "control: synthetic with shuffled labels, then 100% of real", "samples", -0.01),
     )
     for arm, title, label, more in arms:
-        subject = {"arm": arm, "generated": label, "network": "SmallCNN"}
+        group = {"arm": arm, "generated": label, "network": "SmallCNN"}
         counts = {"folds": 5, "seeds": 3, "test_cases": 60, "test_patients": 60}
         definition = {"title": title, "positive_class": "HGG", "better": "higher"}
         for metric, value in (("auc", 0.81), ("f1", 0.74), ("accuracy", 0.7), ("precision", 0.69), ("recall", 0.83)):
             interval = Interval(value + more - 0.06, value + more + 0.05, "percentile bootstrap over test patients")
-            records.append(Record(metric, value + more, definition, subject, counts, interval, details={"sd": 0.02}))
+            records.append(Record(metric, value + more, definition, group, counts, interval, details={"sd": 0.02}))
         if label:
             interval = Interval(more - 0.02, more + 0.02, "percentile bootstrap over test patients")
             p_value = 0.01 if abs(more) > 0.02 else 0.8
             records.append(
-                Record(
-                    "auc_difference", more, definition, subject, counts, interval, None, p_value, {"sd": float("nan")}
-                )
+                Record("auc_difference", more, definition, group, counts, interval, None, p_value, {"sd": float("nan")})
             )
     return records
 

@@ -23,19 +23,19 @@ def test_every_figure_stands_in_its_row_beside_its_floor():
     records = evaluation_records("samples")
     table = evaluation_tables(records)[0]
     found = rows(table)
-    kid = next(record for record in records if record.metric == "kid" and record.subject["class"] == "pooled")
+    kid = next(record for record in records if record.metric == "kid" and record.group["class"] == "pooled")
     assert found["KID (mri)"]["samples"] == figure(kid)
     assert found["KID (mri)"]["real against real"] == floor(kid)
     assert found["KID (mri)"]["p"] == p_value(kid)
     assert found["KID (mri)"]["better"].text == "lower"
     assert found["volumes, most figures"]["samples"].text == "24"
     assert found["volumes, most figures"]["real against real"].text == "60"
-    assert {record.id for record in records if record.subject["class"] == "pooled"} == set(table.records)
+    assert {record.id for record in records if record.group["class"] == "pooled"} == set(table.records)
 
 
 def test_the_counts_are_those_of_most_figures():
     """Shapes are compared with all real volumes, everything else with those held out: 240 would be wrong for the rest."""
-    records = [record for record in evaluation_records() if record.subject["class"] == "pooled"]
+    records = [record for record in evaluation_records() if record.group["class"] == "pooled"]
     records.append(replace(records[0], metric="shape_volume_share", counts={"real": 240, "generated": 24}))
     (table,) = evaluation_tables(records)
     assert rows(table)["volumes, most figures"]["real against real"].text == "60"
@@ -64,7 +64,7 @@ def test_the_batch_size_is_part_of_the_published_mmd():
     """Its bias is the variance over B: figures of another B are others, and do not stand in one row."""
     own = next(record for record in evaluation_records() if record.metric == "mmd_paper")
     records = [
-        replace(own, definition=own.definition | {"batch_size": size}, subject=own.subject | {"generated": label})
+        replace(own, definition=own.definition | {"batch_size": size}, group=own.group | {"generated": label})
         for size, label in ((4, "a"), (8, "b"))
     ]
     found = rows(evaluation_tables(records)[0])
@@ -79,7 +79,7 @@ def test_extractors_of_one_name_and_other_weights_have_rows_of_their_own():
         replace(
             kid,
             definition=kid.definition | {"extractor": {"name": "classifier", "sha256": digest * 64}},
-            subject=kid.subject | {"generated": label},
+            group=kid.group | {"generated": label},
         )
         for digest, label in (("a", "first"), ("b", "second"), ("a", "third"))
     ]
@@ -112,7 +112,7 @@ def test_a_benchmark_has_a_row_per_arm_in_the_posters_columns():
 
 def test_networks_have_tables_of_their_own():
     records = benchmark_records()
-    others = [replace(record, subject={**record.subject, "network": "ResNet3D"}) for record in records]
+    others = [replace(record, group={**record.group, "network": "ResNet3D"}) for record in records]
     assert [table.title for table in benchmark_tables([*records, *others])] == [
         "Downstream classifier SmallCNN",
         "Downstream classifier ResNet3D",

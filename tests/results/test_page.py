@@ -259,8 +259,8 @@ def test_help_is_claimed_only_beyond_chance(gain, verdict):
 def test_what_the_control_of_the_same_volumes_gains_too_is_no_help(change, verdict):
     """Training longer explains both; the control of other volumes, or of another network, explains nothing here."""
     records = [
-        replace(record, subject=record.subject | change, value=0.03, interval=Interval(0.001, 0.05, "bootstrap"))
-        if (record.metric, record.subject["arm"]) == ("auc_difference", "shuffled_control")
+        replace(record, group=record.group | change, value=0.03, interval=Interval(0.001, 0.05, "bootstrap"))
+        if (record.metric, record.group["arm"]) == ("auc_difference", "shuffled_control")
         else record
         for record in benchmark_records(0.04)
     ]
@@ -270,15 +270,15 @@ def test_what_the_control_of_the_same_volumes_gains_too_is_no_help(change, verdi
 
 def test_help_of_some_volumes_is_told_where_the_control_explains_that_of_others():
     both = benchmark_records(0.04)
-    both += [replace(r, subject=r.subject | {"generated": "others"}) for r in both if r.subject["generated"]]
-    control = next(r for r in both if r.metric == "auc_difference" and r.subject["arm"] == "shuffled_control")
+    both += [replace(r, group=r.group | {"generated": "others"}) for r in both if r.group["generated"]]
+    control = next(r for r in both if r.metric == "auc_difference" and r.group["arm"] == "shuffled_control")
     both[both.index(control)] = replace(control, interval=Interval(0.001, 0.05, "bootstrap"))
     (answer,) = answers([], both)
     assert answer.verdict == "Yes, in this benchmark: synthetic, then 25% of real (others) above real data only."
 
 
 def test_the_control_is_never_the_arm_that_helps():
-    records = [record for record in benchmark_records(0.0) if record.subject["arm"] != "finetuned_25"]
+    records = [record for record in benchmark_records(0.0) if record.group["arm"] != "finetuned_25"]
     assert answers([], records) == []
 
 
@@ -292,7 +292,7 @@ def test_copies_are_suspected_when_the_interval_leaves_what_is_expected(worse, v
 def test_a_class_that_stands_out_alone_is_worth_a_look():
     records = [
         replace(record, interval=Interval(0.06, 0.34, "bootstrap"))
-        if record.metric == "memorisation_share_voxels" and record.subject["class"] == "HGG"
+        if record.metric == "memorisation_share_voxels" and record.group["class"] == "HGG"
         else record
         for record in evaluation_records()
     ]

@@ -15,7 +15,7 @@ RECORD = Record(
     metric="kid",
     value=0.03149,
     definition={"better": "lower"},
-    subject={"class": "LGG", "generated": "a"},
+    group={"class": "LGG", "generated": "a"},
     counts={"real": 20},
     interval=Interval(0.0209, 0.0431, "bootstrap"),
     floor=Floor(0.004, -0.0061, 0.0212, splits=200, size=10),

@@ -23,7 +23,7 @@ def test_figures_of_validation_are_records_of_the_run(tmp_path):
     own = records["val/psnr"]
     assert [own[name].value for name in ("last", "lowest", "highest")] == [25.0, 20.0, 25.0]
     assert own["lowest"].counts == {"step": 9, "logged": 6}
-    assert own["last"].subject == {"run": "vqgan/a"}
+    assert own["last"].group == {"run": "vqgan/a"}
     table = run.table()
     assert set(table.records) == {record.id for found in records.values() for record in found.values()}
 

@@ -26,7 +26,7 @@ def draw_auc_by_share(records: Iterable[Record], arms: Sequence[Arm], path: Path
     Returns:
         Whether there was anything to draw: at least one fine-tuned arm.
     """
-    auc = {(r.subject["arm"], r.subject["generated"]): r for r in records if r.metric == "auc"}
+    auc = {(r.group["arm"], r.group["generated"]): r for r in records if r.metric == "auc"}
     shares = sorted({arm.training.real_share for arm in arms if arm.training.real_share > 0})
     labels = sorted({label for arm, label in auc for share in shares if arm == fine_tuned_at(share)})
     if not labels:
@@ -44,7 +44,7 @@ def draw_auc_by_share(records: Iterable[Record], arms: Sequence[Arm], path: Path
     axes.set_xlim(-0.4, len(shares) - 0.6)
     axes.set_xlabel("share of the real training patients")
     axes.set_ylabel("AUC on the held-out fold (95% interval)")
-    axes.set_title(f"{whole.definition['positive_class']} against the rest, {whole.subject['network']}", fontsize=10)
+    axes.set_title(f"{whole.definition['positive_class']} against the rest, {whole.group['network']}", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", fontsize=8, frameon=False)

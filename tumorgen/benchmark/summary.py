@@ -105,7 +105,7 @@ class Summary:
             metric=metric,
             value=figure.value,
             definition={**self._definition(arm, metric), **(definition or {})},
-            subject={"arm": arm, "generated": label, "network": self.network},
+            group={"arm": arm, "generated": label, "network": self.network},
             counts=self._counts(key),
             interval=Interval(low, high, f"percentile bootstrap over {drawn(self.seeds)}, {self.resamples} resamples"),
             p_value=p_value,

@@ -11,7 +11,7 @@ from data_modules.errors import InputError
 
 if TYPE_CHECKING:
     from data_modules.volumes.folder import VolumeFolder
-    from tumorgen.evaluation.subjects import Settings
+    from tumorgen.evaluation.groups import Settings
 
 
 def run(argv: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
 
     from tumorgen.evaluation.features import extractors_for
     from tumorgen.evaluation.folder import check_output, evaluate_to
-    from tumorgen.evaluation.subjects import Settings
+    from tumorgen.evaluation.groups import Settings
     from tumorgen.results.layouts import evaluation_tables
 
     check_output(options.output, options.overwrite)
@@ -67,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    from tumorgen.evaluation.subjects import Settings
+    from tumorgen.evaluation.groups import Settings
 
     parser = ArgumentParser(prog="tumorgen evaluate", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(

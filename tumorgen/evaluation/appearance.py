@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
+from tumorgen.evaluation.groups import POOLED, Comparison, Group, Volumes
 from tumorgen.metrics import ms_ssim, shape
 from tumorgen.metrics.resampling import floor_of, half_splits, share_interval
 from tumorgen.metrics.shape import Shape, plausible_share
@@ -17,12 +17,12 @@ _SMALLEST: dict[ms_ssim.Form, int] = {"standard": 6, "paper": 16}  # voxels a si
 
 def diversity_records(comparison: Comparison) -> Iterator[Record]:
     """MS-SSIM between generated volumes of a class, and between real ones of it as the floor; both forms."""
-    for subject in comparison.subjects:
-        if subject.name == POOLED:  # the figure is one of a class
+    for group in comparison.groups:
+        if group.name == POOLED:  # the figure is one of a class
             continue
         for form in get_args(ms_ssim.Form):
             if comparison.real.roi_size >= _SMALLEST[form]:
-                yield _diversity_record(comparison, subject, form)
+                yield _diversity_record(comparison, group, form)
 
 
 def shape_records(comparison: Comparison, generated: Sequence[Shape], real: Sequence[Shape]) -> Iterator[Record]:
@@ -35,9 +35,9 @@ def shape_records(comparison: Comparison, generated: Sequence[Shape], real: Sequ
     """
     settings = comparison.settings
     classes = {name: index for index, name in enumerate(comparison.real.class_names)}
-    for subject in comparison.subjects:
-        cohort = [real[i] for i in comparison.real.indices(classes.get(subject.name))]
-        own = [generated[i] for i in subject.generated.tolist()]
+    for group in comparison.groups:
+        cohort = [real[i] for i in comparison.real.indices(classes.get(group.name))]
+        own = [generated[i] for i in group.generated.tolist()]
         shares = plausible_share(own, cohort, shape.FIGURES)
         single = [plausible_share([one], cohort, shape.FIGURES) for one in own]
         floors = _shape_floors(cohort, settings.seed, settings.splits)
@@ -47,27 +47,27 @@ def shape_records(comparison: Comparison, generated: Sequence[Shape], real: Sequ
                 metric=f"shape_{figure}_share",
                 value=share,
                 definition=comparison.definition(
-                    shape.definition(figure), {"real_volumes": "all"}, pooled=subject.name == POOLED
+                    shape.definition(figure), {"real_volumes": "all"}, pooled=group.name == POOLED
                 ),
-                subject=comparison.subject(subject.name),
+                group=comparison.group(group.name),
                 counts={"cohort": len(cohort), "generated": len(own)},
                 interval=share_interval(inside, len(own)),
                 floor=floors[figure],
             )
 
 
-def _diversity_record(comparison: Comparison, subject: Subject, form: ms_ssim.Form) -> Record:
+def _diversity_record(comparison: Comparison, group: Group, form: ms_ssim.Form) -> Record:
     settings = comparison.settings
     ours, theirs = (
         ms_ssim.diversity(Volumes(folder, positions), settings.pairs, settings.seed, form)
-        for folder, positions in ((comparison.generated, subject.generated), (comparison.real, subject.real))
+        for folder, positions in ((comparison.generated, group.generated), (comparison.real, group.real))
     )
     return Record(
         metric=_METRICS[form],
         value=ours.mean,
         definition=comparison.definition(ms_ssim.definition(form, comparison.real.roi_size)),
-        subject=comparison.subject(subject.name),
-        counts={**subject.counts, "pairs": ours.pairs, "real_pairs": theirs.pairs},
+        group=comparison.group(group.name),
+        counts={**group.counts, "pairs": ours.pairs, "real_pairs": theirs.pairs},
         interval=ours.interval(settings.seed, settings.resamples),
         floor=_diversity_floor(theirs, settings.seed, settings.splits),
         details={"sd": ours.sd, "sd_real": theirs.sd, "nan_pairs": ours.nan, "nan_pairs_real": theirs.nan},

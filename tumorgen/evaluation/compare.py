@@ -13,6 +13,7 @@ from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.appearance import diversity_records, shape_records
 from tumorgen.evaluation.distances import block_records, feature_records, paper_records
 from tumorgen.evaluation.extractors import FeatureExtractor, extract
+from tumorgen.evaluation.groups import Comparison, Settings, Volumes, compare
 from tumorgen.evaluation.memory import (
     VOXELS,
     ClosePair,
@@ -23,7 +24,6 @@ from tumorgen.evaluation.memory import (
     memory_records,
     training_of,
 )
-from tumorgen.evaluation.subjects import Comparison, Settings, Volumes, compare
 from tumorgen.metrics.memorisation import FINEST_SIDE, reduced
 from tumorgen.metrics.mmd import block_means
 from tumorgen.metrics.shape import Shape, shape_of

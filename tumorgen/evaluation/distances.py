@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tumorgen.evaluation.extractors import FeatureExtractor, Features
-from tumorgen.evaluation.subjects import POOLED, Comparison, Subject, Volumes
+from tumorgen.evaluation.groups import POOLED, Comparison, Group, Volumes
 from tumorgen.metrics import frechet, kid, manifold, mmd
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.metrics.two_sample import mmd2, mmd2_floor, mmd2_interval, mmd2_p_value
@@ -33,17 +33,17 @@ def feature_records(
     """
     said = {"extractor": extractor.description()}
     bandwidth = mmd.median_bandwidth(real[_everything(comparison)])
-    for subject in comparison.subjects:
-        x, y = generated[subject.generated], real[subject.real]
+    for group in comparison.groups:
+        x, y = generated[group.generated], real[group.real]
         pooled = torch.cat([x, y])
         kernels = {
             "mmd_rbf_features": (mmd.rbf_kernel(pooled, pooled, bandwidth), mmd.definition(bandwidth)),
             "kid": (kid.polynomial_kernel(pooled, pooled), kid.definition()),
         }
         for metric, (kernel, definition) in kernels.items():
-            yield _kernel_record(comparison, subject, metric, kernel, {**definition, **said})
-        yield _fid_record(comparison, subject, x, y, said)
-        yield from _manifold_records(comparison, subject, x, y, said)
+            yield _kernel_record(comparison, group, metric, kernel, {**definition, **said})
+        yield _fid_record(comparison, group, x, y, said)
+        yield from _manifold_records(comparison, group, x, y, said)
 
 
 def block_records(
@@ -59,10 +59,10 @@ def block_records(
     bandwidth = mmd.median_bandwidth(real[_everything(comparison)])
     blocks = comparison.settings.blocks
     definition = mmd.definition(bandwidth, f"means of {blocks}^3 blocks of voxels in [-1, 1]")
-    for subject in comparison.subjects:
-        pooled = torch.cat([generated[subject.generated], real[subject.real]])
+    for group in comparison.groups:
+        pooled = torch.cat([generated[group.generated], real[group.real]])
         kernel = mmd.rbf_kernel(pooled, pooled, bandwidth)
-        yield _kernel_record(comparison, subject, "mmd_rbf_blocks", kernel, definition)
+        yield _kernel_record(comparison, group, "mmd_rbf_blocks", kernel, definition)
 
 
 def paper_records(comparison: Comparison) -> Iterator[Record]:
@@ -71,16 +71,16 @@ def paper_records(comparison: Comparison) -> Iterator[Record]:
     x, y = _union(comparison, "generated"), _union(comparison, "real")
     block = max(8, int(settings.memory * 2**30) // (4 * comparison.real.roi_size**3))
     gram = mmd.linear_gram(Volumes(comparison.generated, x), Volumes(comparison.real, y), block=block)
-    for subject in comparison.subjects:
-        own = gram.select(torch.searchsorted(x, subject.generated), torch.searchsorted(y, subject.real))
-        batch = min(settings.mmd_batch, *subject.counts.values())
+    for group in comparison.groups:
+        own = gram.select(torch.searchsorted(x, group.generated), torch.searchsorted(y, group.real))
+        batch = min(settings.mmd_batch, *group.counts.values())
         score = mmd.mmd_paper(own, batch, settings.passes, seed=settings.seed)
         yield Record(
             metric="mmd_paper",
             value=score.mean,
-            definition=_definition(comparison, subject, mmd.paper_definition(batch, settings.passes), _PAPER_INTERVAL),
-            subject=comparison.subject(subject.name),
-            counts=subject.counts,
+            definition=_definition(comparison, group, mmd.paper_definition(batch, settings.passes), _PAPER_INTERVAL),
+            group=comparison.group(group.name),
+            counts=group.counts,
             interval=mmd.mmd_paper_interval(own, batch, seed=settings.seed),
             floor=mmd.mmd_paper_floor(own, batch, seed=settings.seed, splits=settings.splits),
             details={"sd": score.sd},
@@ -88,16 +88,16 @@ def paper_records(comparison: Comparison) -> Iterator[Record]:
 
 
 def _kernel_record(
-    comparison: Comparison, subject: Subject, metric: str, kernel: Float[Tensor, "n n"], definition: dict[str, Any]
+    comparison: Comparison, group: Group, metric: str, kernel: Float[Tensor, "n n"], definition: dict[str, Any]
 ) -> Record:
     """MMD^2 of a kernel matrix, generated volumes first."""
-    settings, m = comparison.settings, len(subject.generated)
+    settings, m = comparison.settings, len(group.generated)
     return Record(
         metric=metric,
         value=mmd2(kernel, m),
-        definition=_definition(comparison, subject, definition),
-        subject=comparison.subject(subject.name),
-        counts=subject.counts,
+        definition=_definition(comparison, group, definition),
+        group=comparison.group(group.name),
+        counts=group.counts,
         interval=mmd2_interval(kernel, m, seed=settings.seed, resamples=settings.resamples),
         floor=mmd2_floor(kernel[m:, m:], seed=settings.seed, splits=settings.splits),
         p_value=mmd2_p_value(kernel, m, seed=settings.seed, permutations=settings.permutations),
@@ -105,7 +105,7 @@ def _kernel_record(
     )
 
 
-def _fid_record(comparison: Comparison, subject: Subject, x: Features, y: Features, said: dict[str, Any]) -> Record:
+def _fid_record(comparison: Comparison, group: Group, x: Features, y: Features, said: dict[str, Any]) -> Record:
     settings, width = comparison.settings, x.shape[1]
     shrink = frechet.needs_shrinkage(width, len(x), len(y) // 2)
 
@@ -116,16 +116,16 @@ def _fid_record(comparison: Comparison, subject: Subject, x: Features, y: Featur
     return Record(
         metric="fid",
         value=statistic(x, y),
-        definition=_definition(comparison, subject, frechet.definition(shrink=shrink, width=width), said),
-        subject=comparison.subject(subject.name),
-        counts=subject.counts,
+        definition=_definition(comparison, group, frechet.definition(shrink=shrink, width=width), said),
+        group=comparison.group(group.name),
+        counts=group.counts,
         interval=_within_range(interval, share=False),
         floor=half_split_floor(statistic, y, seed=settings.seed, splits=max(1, settings.splits // 4)),
     )
 
 
 def _manifold_records(
-    comparison: Comparison, subject: Subject, x: Features, y: Features, said: dict[str, Any]
+    comparison: Comparison, group: Group, x: Features, y: Features, said: dict[str, Any]
 ) -> Iterator[Record]:
     """Precision, recall, density, coverage; none where a half of the real volumes has no k-th neighbour."""
     settings = comparison.settings
@@ -140,9 +140,9 @@ def _manifold_records(
         yield Record(
             metric=name,
             value=value,
-            definition=_definition(comparison, subject, manifold.definition(k), said),
-            subject=comparison.subject(subject.name),
-            counts=subject.counts,
+            definition=_definition(comparison, group, manifold.definition(k), said),
+            group=comparison.group(group.name),
+            counts=group.counts,
             interval=_within_range(jackknife_interval(between, *indices, seed=settings.seed), share=name != "density"),
             floor=half_split_floor(halves, indices[1], seed=settings.seed, splits=settings.splits),
         )
@@ -160,8 +160,8 @@ def _figure_of(
     return lambda a, b: float(getattr(manifold.manifold(chosen(a, b), k), name))
 
 
-def _definition(comparison: Comparison, subject: Subject, *parts: dict[str, Any]) -> dict[str, Any]:
-    return comparison.definition(*parts, pooled=subject.name == POOLED)
+def _definition(comparison: Comparison, group: Group, *parts: dict[str, Any]) -> dict[str, Any]:
+    return comparison.definition(*parts, pooled=group.name == POOLED)
 
 
 def _everything(comparison: Comparison) -> Tensor:
@@ -170,4 +170,4 @@ def _everything(comparison: Comparison) -> Tensor:
 
 
 def _union(comparison: Comparison, which: str) -> Tensor:
-    return torch.unique(torch.cat([getattr(subject, which) for subject in comparison.subjects]))
+    return torch.unique(torch.cat([getattr(group, which) for group in comparison.groups]))

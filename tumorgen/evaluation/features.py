@@ -16,8 +16,8 @@ from tumorgen.evaluation.extractors import (
     TorchScriptExtractor,
     shrunk,
 )
+from tumorgen.evaluation.groups import Volumes
 from tumorgen.evaluation.memory import training_of
-from tumorgen.evaluation.subjects import Volumes
 
 QUICK_SIDE = 32
 """Voxels a side of what the classifier that is trained on the spot sees: its training then takes seconds."""

@@ -11,9 +11,9 @@ from data_modules.files import sha256
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.compare import Evaluation, Say, evaluate
 from tumorgen.evaluation.extractors import FeatureExtractor
+from tumorgen.evaluation.groups import Comparison, Settings, compare
 from tumorgen.evaluation.memory import VOXELS
 from tumorgen.evaluation.pictures import closest_sheet, samples_sheet
-from tumorgen.evaluation.subjects import Comparison, Settings, compare
 from tumorgen.results.layouts import evaluation_tables
 from tumorgen.results.records import write_results
 from tumorgen.results.sheets import save

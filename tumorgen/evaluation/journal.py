@@ -58,7 +58,7 @@ class EvaluationLog:
 
 def curve(record: Record) -> str:
     """The name of a record's curve."""
-    name = record.subject["class"]
+    name = record.group["class"]
     return record.metric if name == "pooled" else f"{record.metric}_{name}"
 
 
@@ -67,7 +67,7 @@ def _row(epoch: int, record: Record) -> list[Any]:
     return [
         epoch,
         record.metric,
-        record.subject["class"],
+        record.group["class"],
         record.value,
         None if interval is None else interval.low,
         None if interval is None else interval.high,

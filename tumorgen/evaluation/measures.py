@@ -178,8 +178,8 @@ def record(
     details: Mapping[str, Any] | None = None,
 ) -> Record:
     """A record of sampled volumes of one class, or `pooled`."""
-    subject = {"class": class_name, "generated": samples.name}
-    return Record(metric, value, definition, subject, counts, interval, floor, p_value, details or {})
+    group = {"class": class_name, "generated": samples.name}
+    return Record(metric, value, definition, group, counts, interval, floor, p_value, details or {})
 
 
 def timed(work: Callable[[], object], clock: Clock) -> float:

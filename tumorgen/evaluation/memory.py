@@ -11,8 +11,8 @@ from torch import Tensor
 
 from data_modules.errors import InputError
 from data_modules.volumes.folder import VolumeFolder
+from tumorgen.evaluation.groups import POOLED, Comparison
 from tumorgen.evaluation.origin import HELD_OUT, SAME_VOLUME, check_apart, overlap
-from tumorgen.evaluation.subjects import POOLED, Comparison
 from tumorgen.metrics import memorisation
 from tumorgen.metrics.memorisation import Nearest, closest_pairs, memorisation_share, nearest, nearest_other, threshold
 from tumorgen.metrics.resampling import half_split_floor, share_interval
@@ -146,8 +146,8 @@ def memory_records(
         "features" if description else "voxels", training.reference, size=comparison.real.roi_size
     )
     definition["real_volumes"] = "those held out" if training.held_out is not None else "those trained on"
-    for subject in comparison.subjects:
-        label = None if subject.name == POOLED else comparison.real.class_names.index(subject.name)
+    for group in comparison.groups:
+        label = None if group.name == POOLED else comparison.real.class_names.index(group.name)
         own = found.distances if label is None else found.distances[generated_labels == label]
         reference = honest.distances if label is None else honest.distances[honest_labels == label]
         if len(reference) < 4:
@@ -158,7 +158,7 @@ def memory_records(
             metric=f"memorisation_share_{space}",
             value=memorisation_share(own, reference),
             definition=comparison.definition(definition, {"extractor": description} if description else {}),
-            subject=comparison.subject(subject.name),
+            group=comparison.group(group.name),
             counts={
                 "real": len(reference),
                 "generated": len(own),

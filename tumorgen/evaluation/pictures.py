@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from data_modules.volumes.folder import VolumeFolder
+from tumorgen.evaluation.groups import POOLED, Comparison
 from tumorgen.evaluation.memory import VOXELS, ClosePair
-from tumorgen.evaluation.subjects import POOLED, Comparison
 from tumorgen.results.sheets import centre, gallery, planes
 
 Array = Float[np.ndarray, "D H W"]
@@ -19,15 +19,15 @@ def samples_sheet(comparison: Comparison, columns: int = 8) -> Figure:
     """Rows real LGG, generated LGG, real HGG, generated HGG: an axial slice through each tumour, drawn with the seed."""
     rng = np.random.default_rng(comparison.settings.seed)
     rows = []
-    for subject in comparison.subjects:
-        if subject.name == POOLED:
+    for group in comparison.groups:
+        if group.name == POOLED:
             continue
         for kind, folder, positions in (
-            ("real", comparison.real, subject.real),
-            ("generated", comparison.generated, subject.generated),
+            ("real", comparison.real, group.real),
+            ("generated", comparison.generated, group.generated),
         ):
             chosen = np.sort(rng.permutation(positions.numpy())[:columns])
-            rows.append((f"{kind}\n{subject.name}", [folder.volume(int(index)) for index in chosen]))
+            rows.append((f"{kind}\n{group.name}", [folder.volume(int(index)) for index in chosen]))
     return gallery(rows)
 
 

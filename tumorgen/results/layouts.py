@@ -69,7 +69,7 @@ def names_of(records: Iterable[Record]) -> dict[str, str]:
 
 def extractor_of(record: Record) -> str:
     """The name of the feature extractor in the record's definition; empty where features play no part."""
-    found: Any = record.definition.get("extractor", record.subject.get("extractor", ""))
+    found: Any = record.definition.get("extractor", record.group.get("extractor", ""))
     return str(found.get("name", "")) if isinstance(found, dict) else str(found or "")
 
 
@@ -81,7 +81,7 @@ def _weights_of(record: Record) -> str:
 
 def label_of(record: Record) -> str:
     """The label of the generated folder that was measured; empty where none took part."""
-    return record.subject.get("generated", "")
+    return record.group.get("generated", "")
 
 
 def evaluation_tables(records: Iterable[Record], label: Callable[[Record], str] = label_of) -> list[Table]:
@@ -91,29 +91,29 @@ def evaluation_tables(records: Iterable[Record], label: Callable[[Record], str] 
         records: Of one evaluation, or of several against the same real data.
         label: Heading of the column that a record belongs to.
     """
-    records = [record for record in records if "class" in record.subject]
-    classes = sorted(dict.fromkeys(record.subject["class"] for record in records), key=lambda name: name != POOLED)
-    return [_class_table(name, [r for r in records if r.subject["class"] == name], label) for name in classes]
+    records = [record for record in records if "class" in record.group]
+    classes = sorted(dict.fromkeys(record.group["class"] for record in records), key=lambda name: name != POOLED)
+    return [_class_table(name, [r for r in records if r.group["class"] == name], label) for name in classes]
 
 
 def benchmark_tables(records: Iterable[Record]) -> list[Table]:
     """One table for each network: a row per arm and generated folder; scores, and what each arm adds to real data only."""
-    records = [record for record in records if "arm" in record.subject]
-    networks = list(dict.fromkeys(record.subject.get("network", "") for record in records))
+    records = [record for record in records if "arm" in record.group]
+    networks = list(dict.fromkeys(record.group.get("network", "") for record in records))
     return [
-        _network_table(network, [r for r in records if r.subject.get("network", "") == network]) for network in networks
+        _network_table(network, [r for r in records if r.group.get("network", "") == network]) for network in networks
     ]
 
 
 def rows_of(records: Iterable[Record], label: Callable[[Record], str] = label_of) -> dict[str, dict[str, Record]]:
-    """Records by row (the metric's name, and what else the subject tells) and by label of the generated folder."""
+    """Records by row (the metric's name, and what else the group tells) and by label of the generated folder."""
     order = {metric: index for index, metric in enumerate(NAMES)}
     known = ("class", "generated", "extractor")
     records = list(records)
     names = names_of(records)
     rows: dict[str, dict[str, Record]] = {}
     for record in sorted(records, key=lambda record: order.get(record.metric, len(order))):
-        rest = [f"{key}: {value}" for key, value in record.subject.items() if key not in known]
+        rest = [f"{key}: {value}" for key, value in record.group.items() if key not in known]
         rows.setdefault(", ".join((names[record.id], *rest)), {})[label(record)] = record
     return rows
 
@@ -171,7 +171,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
 
 def arm_title(record: Record) -> str:
     """What to call the arm of a benchmark's record."""
-    return str(record.definition.get("title", record.subject["arm"]))
+    return str(record.definition.get("title", record.group["arm"]))
 
 
 def published_table(references: Iterable[Mapping[str, Any]]) -> tuple[Table, list[Record]] | None:
@@ -185,7 +185,7 @@ def published_table(references: Iterable[Mapping[str, Any]]) -> tuple[Table, lis
             metric=metric,
             value=figures["value"],
             definition={"source": reference["source"], "better": "higher"},
-            subject={"arm": reference["method"], "published": "yes"},
+            group={"arm": reference["method"], "published": "yes"},
             counts={},
             details={"sd": figures["spread"]},
         )
@@ -198,7 +198,7 @@ def published_table(references: Iterable[Mapping[str, Any]]) -> tuple[Table, lis
     own: dict[str, dict[str, Cell]] = {}
     for record in records:
         printed = f"{record.value:.2f} ± {record.details['sd']:.2f}"  # not more digits than were published
-        own.setdefault(record.subject["arm"], {})[record.metric] = Cell(printed, record.id)
+        own.setdefault(record.group["arm"], {})[record.metric] = Cell(printed, record.id)
     rows = [[Cell(method), *(cells.get(metric, Cell("–")) for metric in metrics)] for method, cells in own.items()]
     sources = dict.fromkeys(str(record.definition["source"]) for record in records)
     notes = [
@@ -217,7 +217,7 @@ def _network_table(network: str, records: Sequence[Record]) -> Table:
     rows: list[list[Cell | str]] = []
     own: dict[tuple[str, str], dict[str, Record]] = {}
     for record in records:
-        own.setdefault((record.subject["arm"], label_of(record)), {})[record.metric] = record
+        own.setdefault((record.group["arm"], label_of(record)), {})[record.metric] = record
     for (_, label), found in own.items():
         line: list[Cell | str] = [arm_title(next(iter(found.values()))), label or "–"]
         line += [figure(found[metric]) if metric in found else "–" for metric in scores]

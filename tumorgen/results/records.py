@@ -13,7 +13,7 @@ from data_modules.errors import InputError
 from data_modules.files import write_json
 from tumorgen.provenance import package_versions
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Record:
         value: The figure; NaN where it is not defined for these data.
         definition: Recipe, kernel or window, number of scales, data range, feature extractor with checksum, unit,
             `better` (`lower`, `higher` or `real`: close to the floor), as JSON types.
-        subject: What was measured, for example {"class": "LGG", "generated": "samples"}.
+        group: What was measured, for example {"class": "LGG", "generated": "samples"}.
         counts: How many, for example {"real": 76, "generated": 250}.
         interval: Confidence interval of `value`.
         floor: Real against real.
@@ -72,7 +72,7 @@ class Record:
     metric: str
     value: float
     definition: Mapping[str, Any]
-    subject: Mapping[str, str]
+    group: Mapping[str, str]
     counts: Mapping[str, int]
     interval: Interval | None = None
     floor: Floor | None = None
@@ -100,7 +100,7 @@ class Record:
             metric=content["metric"],
             value=math.nan if value is None else float(value),
             definition=content["definition"],
-            subject=content["subject"],
+            group=content["group"],
             counts=content["counts"],
             interval=None if interval is None else Interval(**_nan(interval)),
             floor=None if floor is None else Floor(**_nan(floor)),
@@ -116,7 +116,7 @@ class Record:
             "metric": self.metric,
             "value": float(self.value),
             "definition": dict(self.definition),
-            "subject": dict(self.subject),
+            "group": dict(self.group),
             "counts": dict(self.counts),
             "interval": None if self.interval is None else vars(self.interval),
             "floor": None if self.floor is None else vars(self.floor),

@@ -97,7 +97,7 @@ def downstream(results: Results) -> Downstream:
     if published := published_table(results.extra.get("references") or ()):
         tables.append(published[0])
         records += published[1]
-    own = [record for record in results.records if "arm" in record.subject]
+    own = [record for record in results.records if "arm" in record.group]
     charts = []
     for metric, title, reference in (("auc", "AUC", None), ("auc_difference", "AUC minus AUC of real data only", 0.0)):
         if found := [record for record in own if record.metric == metric]:
@@ -115,7 +115,7 @@ def _evaluated(group: Sequence[Results]) -> Evaluated:
     for name in rows_of(records, lambda record: labels[record.id]):
         found = [record for record in records if names[record.id] == name and record.floor is not None]
         if found:
-            titles = [f"{labels[record.id]}, {record.subject.get('class', '')}" for record in found]
+            titles = [f"{labels[record.id]}, {record.group.get('class', '')}" for record in found]
             marks = _marks(found, titles, [labels[record.id] for record in found])
             charts += [(name, interval_chart(marks, name))] if marks else []
     return Evaluated(
@@ -155,7 +155,7 @@ def _pair_records(results: Results) -> list[Record]:
                 "source": "closest_pairs of the evaluation",
                 "better": "higher",
             },
-            subject={key: str(pair[key]) for key in ("generated", "training", "space") if key in pair},
+            group={key: str(pair[key]) for key in ("generated", "training", "space") if key in pair},
             counts={},
         )
         for pair in results.extra.get("closest_pairs") or ()
@@ -171,7 +171,7 @@ def _shares_table(records: Sequence[Record], labels: Mapping[str, str]) -> list[
     rows: list[list[Cell | str]] = [
         [
             labels[record.id],
-            record.subject.get("class", ""),
+            record.group.get("class", ""),
             names[record.id],
             figure(record),
             Cell(str(record.counts.get("generated", "–")), record.id),
@@ -187,9 +187,9 @@ def _pairs_table(records: Sequence[Record]) -> list[Table]:
         return []
     rows: list[list[Cell | str]] = [
         [
-            record.subject.get("generated", ""),
-            record.subject.get("training", ""),
-            record.subject.get("space", ""),
+            record.group.get("generated", ""),
+            record.group.get("training", ""),
+            record.group.get("space", ""),
             Cell(number(record.value), record.id),
         ]
         for record in records
@@ -240,7 +240,7 @@ def _flat(pictures: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def _definitions(records: Sequence[Record]) -> dict[str, str]:
-    """Every definition once, by the metric's name; what differs between subjects has a text of its own."""
+    """Every definition once, by the metric's name; what differs between groups has a text of its own."""
     found: dict[str, str] = {}
     names = names_of(records)
     for record in records:

@@ -47,7 +47,7 @@ def _help(records: Sequence[Record]) -> Answer | None:
     differences = [
         record
         for record in records
-        if record.metric == "auc_difference" and label_of(record) and record.subject["arm"] != CONTROL
+        if record.metric == "auc_difference" and label_of(record) and record.group["arm"] != CONTROL
     ]
     if not differences:
         return None
@@ -56,7 +56,7 @@ def _help(records: Sequence[Record]) -> Answer | None:
         [r for r in differences if _certain(r) and r.interval is not None and side(r)]
         for side in (lambda r: r.interval.low > 0, lambda r: r.interval.high < 0)
     )
-    controls = [r for r in records if r.metric == "auc_difference" and r.subject["arm"] == CONTROL]
+    controls = [r for r in records if r.metric == "auc_difference" and r.group["arm"] == CONTROL]
     up = {_volumes(record) for record in controls if record.interval is not None and record.interval.low > 0}
     explained = [record for record in helps if _volumes(record) in up]
     helps = [record for record in helps if record not in explained]
@@ -139,7 +139,7 @@ def _distance(records: Sequence[Record], label: Callable[[Record], str]) -> Answ
 
 def _diversity(records: Iterable[Record], label: Callable[[Record], str]) -> Answer | None:
     """Class by class: pairs of different classes would differ for another reason."""
-    own = [r for r in records if r.metric == "ms_ssim_diversity" and r.floor and r.subject["class"] != POOLED]
+    own = [r for r in records if r.metric == "ms_ssim_diversity" and r.floor and r.group["class"] != POOLED]
     if not own:
         return None
     alike = [_of_class(r, label) for r in own if r.floor and (r.interval.low if r.interval else r.value) > r.floor.high]
@@ -154,17 +154,17 @@ def _diversity(records: Iterable[Record], label: Callable[[Record], str]) -> Ans
 
 
 def _of_class(record: Record, label: Callable[[Record], str]) -> str:
-    return f"{label(record)}, {record.subject['class']}"
+    return f"{label(record)}, {record.group['class']}"
 
 
 def _pooled(records: Sequence[Record]) -> list[Record]:
     """Records of all classes together; of the one class there is where an evaluation has no more."""
-    return [record for record in records if record.subject.get("class") == POOLED] or list(records)
+    return [record for record in records if record.group.get("class") == POOLED] or list(records)
 
 
 def _volumes(record: Record) -> tuple[str, str]:
     """Which generated volumes an arm used, and which network it trained: only the control of both is its control."""
-    return label_of(record), record.subject.get("network", "")
+    return label_of(record), record.group.get("network", "")
 
 
 def _certain(record: Record) -> bool:

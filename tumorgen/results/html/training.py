@@ -84,7 +84,7 @@ class RunResult:
             metric=metric,
             value=value,
             definition={"source": "csv/metrics.csv of the run", "summary": f"{summary} value logged"},
-            subject={"run": self.name},
+            group={"run": self.name},
             counts={"step": int(step), "logged": len(self.curves[metric])},
         )
 

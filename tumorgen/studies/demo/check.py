@@ -143,7 +143,7 @@ def shuffled_control_low(benchmark: Path) -> float:
     found = [
         record.interval.low
         for record in records
-        if record.metric == DIFFERENCE and record.subject["arm"] == CONTROL and record.interval is not None
+        if record.metric == DIFFERENCE and record.group["arm"] == CONTROL and record.interval is not None
     ]
     if len(found) != 1:
         raise InputError(

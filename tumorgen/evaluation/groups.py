@@ -74,7 +74,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Group:
     """One row of comparisons.
 
     Attributes:
@@ -102,7 +102,7 @@ class Comparison:
         generated: Generated ones, with the real ones' classes and size.
         label: What the generated ones are called.
         settings: How figures are taken.
-        subjects: Each class, then all pooled.
+        groups: Each class, then all pooled.
         reference: Says which real volumes these are.
         apart: Says what is known of held-out patients in the generator's training data; empty where none is held out.
     """
@@ -111,12 +111,12 @@ class Comparison:
     generated: VolumeFolder
     label: str
     settings: Settings
-    subjects: tuple[Subject, ...]
+    groups: tuple[Group, ...]
     reference: str
     apart: str
 
-    def subject(self, name: str) -> dict[str, str]:
-        """A record's subject."""
+    def group(self, name: str) -> dict[str, str]:
+        """A record's group."""
         return {"class": name, "generated": self.label}
 
     def definition(self, *parts: dict[str, Any], pooled: bool = False) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def compare(
     held_out = real.parts is not None and settings.reference == "held-out"
     parts = HELD_OUT if held_out else None
     chosen = [real.indices(index, parts) for index in range(len(real.class_names))]
-    subjects = []
+    groups = []
     for index, name in enumerate(real.class_names):
         own = generated.indices(index)
         if not len(own):
@@ -162,13 +162,13 @@ def compare(
                 f"{'held out in' if held_out else 'in'} {real.folder}; expected at least {FEWEST_GENERATED} and {FEWEST}"
                 + (". Compare with all real volumes: --reference all" if held_out else "")
             )
-        subjects.append(Subject(name, torch.from_numpy(own), torch.from_numpy(chosen[index])))
-    if len(subjects) > 1:
-        subjects.append(_pooled(subjects, settings.seed))
+        groups.append(Group(name, torch.from_numpy(own), torch.from_numpy(chosen[index])))
+    if len(groups) > 1:
+        groups.append(_pooled(groups, settings.seed))
     reference = "all" if real.parts is None else f"all of fold {_fold(real)}"
     if held_out:
         reference = f"validation and test part of fold {_fold(real)}"
-    return Comparison(real, generated, label, settings, tuple(subjects), reference, apart)
+    return Comparison(real, generated, label, settings, tuple(groups), reference, apart)
 
 
 class Volumes(Sequence[Float[Tensor, "1 D H W"]]):
@@ -189,15 +189,15 @@ class Volumes(Sequence[Float[Tensor, "1 D H W"]]):
         return (self[index] for index in range(len(self)))
 
 
-def _pooled(subjects: Sequence[Subject], seed: int) -> Subject:
+def _pooled(groups: Sequence[Group], seed: int) -> Group:
     """As many generated volumes as can be taken in the classes' real proportions: grades must not differ by mixture alone."""
     rng = np.random.default_rng(seed)
-    scale = min(len(subject.generated) / len(subject.real) for subject in subjects)
+    scale = min(len(group.generated) / len(group.real) for group in groups)
     drawn = []
-    for subject in subjects:
-        wanted = max(1, round(scale * len(subject.real)))
-        drawn.append(subject.generated[np.sort(rng.permutation(len(subject.generated))[:wanted])])
-    return Subject(POOLED, torch.cat(drawn), torch.cat([subject.real for subject in subjects]))
+    for group in groups:
+        wanted = max(1, round(scale * len(group.real)))
+        drawn.append(group.generated[np.sort(rng.permutation(len(group.generated))[:wanted])])
+    return Group(POOLED, torch.cat(drawn), torch.cat([group.real for group in groups]))
 
 
 def _fold(real: VolumeFolder) -> str:
