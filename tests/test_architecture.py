@@ -36,7 +36,6 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "no_constant_stands_twice": (
         *("CONTROL", "RESAMPLES", "Array", "POOLED", "Features", "BACKGROUND", "DATA_RANGE", "Box", "DARKEST"),
     ),
-    "experiments_hold_differences_only": ("per_class",),
 }
 
 
