@@ -6,7 +6,7 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python -m
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env test test-slow test-real evidence bench lint types check demo demo-check showcase showcase-check clean
+.PHONY: help env docs test test-ci test-slow test-real evidence bench lint types check demo demo-check showcase showcase-check clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ env: $(VENV)/.installed  ## the environment: pinned versions, CPU build of torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 test: env  ## the default test suite (minutes)
@@ -32,6 +32,12 @@ evidence: env  ## floors, copies and the control at full size: is the evaluation
 
 bench: env  ## timings: each optimisation against its plain form, as ratios
 	$(RUN) pytest -m bench -s -p no:xdist
+
+test-ci: env  ## what CI adds to the default suite
+	$(RUN) pytest -m ci
+
+docs: env  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
 lint: env  ## ruff: style, docstrings, imports, formatting
 	$(RUN) ruff check .
@@ -55,4 +61,4 @@ showcase-check: env  ## the showcase's figures again, from its outputs
 	$(RUN) tumorgen demo --size showcase --output showcase --check
 
 clean:  ## remove the environment, caches and the demo
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache demo
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache demo site

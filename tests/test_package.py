@@ -100,11 +100,11 @@ def test_nothing_of_the_packages_is_ignored_by_git() -> None:
 # ---------------------------------------------------------------------- dependencies
 
 
-@pytest.mark.parametrize("group", ["dependencies", "dev"])
+@pytest.mark.parametrize("group", ["dependencies", "dev", "docs"])
 def test_every_dependency_has_a_reason(group: str) -> None:
     (section,) = re.findall(rf"^{group} = \[\n(.*?)^\]", TEXT, re.MULTILINE | re.DOTALL)
     lines = [line.strip() for line in section.splitlines()]
-    assert len(lines) == len(PROJECT["dependencies"] if group == "dependencies" else EXTRAS["dev"])
+    assert len(lines) == len(PROJECT["dependencies"] if group == "dependencies" else EXTRAS[group])
     assert [line for line in lines if not re.fullmatch(r'"[^"]+",\s+# \S.{3,}', line)] == []
 
 
@@ -122,7 +122,7 @@ def test_direct_dependencies_are_pinned_within_their_ranges() -> None:
     lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
     pins = dict(line.split("==") for line in lines if line)
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]:
+    for line in [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["docs"]]:
         wanted = Requirement(line)
         assert canonicalize_name(wanted.name) in pins, line
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)], prereleases=True), line

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 class Neighbours(NamedTuple):
     """Neighbours of every token.
 
-    Args:
+    Attributes:
         all: Indices of all neighbours, (N, degree); N stands for "none".
         in_slice: The ones that a seed may take along within its slice, existing ones first, (N, choices).
         in_slice_count: How many of these exist, (N,).

@@ -1,0 +1,46 @@
+"""The site: built without network, without a warning, and showing what the code says of its metrics."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from front import ROOT
+
+pytestmark = pytest.mark.ci
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make docs` builds."""
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    place = tmp_path_factory.mktemp("site")
+    (target,) = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text())
+    assert "--strict" in target
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    loaded = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^>]*>")
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    assert {path.name: loaded.findall(path.read_text()) for path in pages if loaded.search(path.read_text())} == {}
+
+
+def test_metrics_are_those_of_the_code(site: Path) -> None:
+    from tumorgen.metrics import kid
+
+    page = (site / "metrics.html").read_text()
+    assert kid.definition()["recipe"] in page
+    assert page.count("<table>") > 10
+
+
+def test_the_reference_has_every_public_module(site: Path) -> None:
+    text = (site / "reference" / "tumorgen.methods.vqgan.html").read_text()
+    assert "features to codes" in text or "The contract of all quantisers" in text

@@ -1,0 +1,78 @@
+"""The Python of the documentation runs, and the files that it shows train and sample in the place of the shipped parts."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import matplotlib.figure
+import pytest
+import torch
+from documents import blocks, files
+from front import TINY_VQGAN, tumorgen
+from stage2 import QUIET, fit, transformer
+
+PROGRAMS = [block for block in blocks("python") if not block.title]
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.page)
+def test_python_runs_and_shows_tumours(block, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown: list[matplotlib.figure.Figure] = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
+    assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
+    exec(compile(block.text, block.page, "exec"), {})
+    images = [image.get_array() for axis in shown[0].axes for image in axis.images]
+    assert [axis.get_title() for axis in shown[0].axes] == ["LGG", "HGG"]
+    assert [image.shape for image in images] == [(16, 16)] * 2
+    assert not (images[0] == images[1]).all()
+    pyplot.close("all")
+
+
+def test_files_have_names_of_their_own() -> None:
+    titles = [block.title for block in files()]
+    assert len(set(titles)) == len(titles) > 4
+    assert all(re.fullmatch(r"[a-z_]+\.(py|yaml)", title) for title in titles)
+
+
+def test_the_quantiser_trains(here: Path, tmp_path: Path) -> None:
+    sizes = ["--model.quantizer.bits", "4", "--model.quantizer.code_width", "8"]
+    words = ["--config", TINY_VQGAN, "--config", "sign.yaml", *sizes, "--runs_dir", tmp_path, "--run_id", "run", *QUIET]
+    assert tumorgen("fit", *words) == 0
+    assert (tmp_path / "vqgan-sign" / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_quantiser_keeps_the_contract(here: Path) -> None:
+    from sign_quantizer import SignQuantizer
+
+    quantizer = SignQuantizer(bits=4, code_width=8)
+    z = torch.randn(2, 8, 3, 3, 3, requires_grad=True)
+    latent, codes, commitment = quantizer(z)
+    assert torch.equal(latent, quantizer.decode(codes))
+    assert len(codes.unique()) > 8
+    (latent.sum() + commitment).backward()
+    assert z.grad is not None
+    assert z.grad.abs().min() > 0
+
+
+def test_the_masking_trains(here: Path, tmp_path: Path) -> None:
+    run = fit(tmp_path, "--model.masking", "block_masking.BlockMasking", "--model.masking.share", "0.5")
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_masking_masks_a_box(here: Path) -> None:
+    from block_masking import BlockMasking
+
+    masked, replaced = BlockMasking(share=0.5).choose(torch.zeros(3, 64), (4, 4, 4), torch.Generator().manual_seed(0))
+    assert masked.sum(1).tolist() == [8] * 3
+    assert not replaced.any()
+    assert len({tuple(row.tolist()) for row in masked}) > 1
+
+
+def test_the_sampler_samples(here: Path, tmp_path: Path) -> None:
+    words = ["--config", "experiments/sample.yaml", "--ckpt_path", transformer(), "--data.counts", "{LGG: 2, HGG: 1}"]
+    words += ["--model.sampler", "cooling.Cooling", "--model.sampler.last", "0.7", "--output.folder", tmp_path / "out"]
+    assert tumorgen("predict", *words, "--trainer.accelerator", "cpu", "--runs_dir", tmp_path, *QUIET) == 0
+    assert "Cooling" in (tmp_path / "out" / "manifest.json").read_text()
+    assert len(list((tmp_path / "out").glob("*/*.nii.gz"))) == 3
