@@ -53,9 +53,9 @@ class BraTSDataModule(ROIDataModule):
         augmentation: Changes training volumes (1, D, H, W); None trains on the originals.
     """
 
-    train_dataset: ROIDataset | None
-    val_dataset: ROIDataset | None
-    test_dataset: ROIDataset | None
+    train: ROIDataset | None
+    val: ROIDataset | None
+    test: ROIDataset | None
 
     def __init__(
         self,
@@ -169,9 +169,9 @@ class BraTSDataModule(ROIDataModule):
         entries = {entry.case: entry for entry in self.manifest.entries}
         training, validation, test = ([entries[case] for case in part] for part in (split.train, split.val, split.test))
         self.training_patients = sorted({entry.patient for entry in training})
-        self.train_dataset = ROIDataset(self.store, training, self.augmentation)
-        self.val_dataset = ROIDataset(self.store, validation)
-        self.test_dataset = ROIDataset(self.store, test)
+        self.train = ROIDataset(self.store, training, "train")
+        self.val = ROIDataset(self.store, validation, "val")
+        self.test = ROIDataset(self.store, test, "test")
 
     def _split(self, members: list[Member]) -> tuple[Split, ...]:
         return make_splits(members, self.folds, self.val_share, self.seed)

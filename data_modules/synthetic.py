@@ -4,46 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from data_modules.base import Item
+from data_modules.base import VolumeSet
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.origin import check_leakage, origin_known, unlisted_volumes
-from data_modules.roi.dataset import ROIDataset
-from data_modules.transforms import Augmentation
 from data_modules.volumes.folder import VolumeFolder
 from data_modules.volumes.select import (
+    Pick,
     Selection,
+    first_patients,
     joined,
-    labels_of,
-    limited,
     oversampled,
-    subset_by_share,
     with_shuffled_labels,
 )
-
-
-class AugmentedVolumes(Dataset[Item]):
-    """A folder of volumes that are changed at random when they are read, like real ones.
-
-    Args:
-        folder: The volumes.
-        augmentation: Applied to every volume (1, D, H, W) read.
-    """
-
-    def __init__(self, folder: VolumeFolder, augmentation: Augmentation | None) -> None:
-        self.folder, self.augmentation = folder, augmentation
-        self.labels = folder.labels
-        self.names = [f"{folder.folder}/{name}" for name in folder.names]  # of several folders, none is another's
-
-    def __len__(self) -> int:
-        return len(self.folder)
-
-    def __getitem__(self, index: int) -> Item:
-        item = self.folder[index]
-        volume = item["volume"] if self.augmentation is None else self.augmentation(item["volume"])
-        return Item(volume=volume, label=item["label"], case=self.names[index])
 
 
 class SyntheticDataModule(BraTSDataModule):
@@ -70,7 +44,7 @@ class SyntheticDataModule(BraTSDataModule):
             others that are unknown: for the provenance of what is trained on the volumes.
     """
 
-    train_dataset: Dataset[Item] | None  # type: ignore[assignment]  # wider than for real data alone
+    train: VolumeSet | None  # type: ignore[assignment]  # wider than for real data alone
 
     def __init__(
         self,
@@ -98,6 +72,18 @@ class SyntheticDataModule(BraTSDataModule):
         self.intensities, self.axes, self.convert = intensities, axes, convert
         self.generated_folders: list[VolumeFolder] = []
         self.generated_origins: list[dict[str, Any]] = []
+        self._real: VolumeSet | None = None
+        self._generated = Selection([])
+
+    @property
+    def train_real(self) -> VolumeSet | None:
+        """Real training volumes, each once and under its own label; None where generated ones are trained on alone."""
+        return self._real
+
+    @property
+    def train_generated(self) -> VolumeSet | None:
+        """Generated training volumes, each once and under its own label."""
+        return self._generated
 
     def setup(self, stage: str | None = None) -> None:
         """Puts the training set together; validation and test parts are the real ones.
@@ -106,9 +92,10 @@ class SyntheticDataModule(BraTSDataModule):
             InputError: Generated volumes cannot be used, have seen held-out patients, or a class has no training volume.
         """
         super().setup(stage)
-        assert isinstance(self.train_dataset, ROIDataset)
-        self.train_dataset = self._training_set(self.train_dataset)
-        counts = np.bincount(labels_of(self.train_dataset), minlength=self.num_classes)
+        assert self.train is not None
+        self._generated = self._read_generated()
+        self.train = self._training_set(self.train)
+        counts = np.bincount(self.train.labels, minlength=self.num_classes)
         if not counts.all():
             names = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
             raise InputError(
@@ -116,16 +103,19 @@ class SyntheticDataModule(BraTSDataModule):
                 f"{', '.join(map(str, self.generated))}; expected some of every class. Sample them, or mix in real ones."
             )
 
-    def _training_set(self, real: ROIDataset) -> Selection:
+    def _training_set(self, real: VolumeSet) -> Selection:
         self.training_patients = []
-        return self._generated()
+        return self._labelled()
 
-    def _generated(self) -> Selection:
+    def _labelled(self) -> Selection:
+        """Generated volumes under the labels that they are trained with."""
+        return with_shuffled_labels(self._generated, self.selection_seed) if self.shuffle_labels else self._generated
+
+    def _read_generated(self) -> Selection:
         """Generated volumes as the options ask for them."""
-        assert self.val_dataset is not None
-        assert self.test_dataset is not None
-        held_out = {entry.patient for part in (self.val_dataset, self.test_dataset) for entry in part.entries}
+        held_out = self.held_out
         self.generated_folders, self.generated_origins = [], []
+        picks: list[Pick] = []
         for folder in self.generated:
             volumes = VolumeFolder(
                 folder, self.class_names, self.roi_size, self.spacing, self.intensities, self.axes, self.convert
@@ -137,10 +127,12 @@ class SyntheticDataModule(BraTSDataModule):
                 origin["training_patients_unknown"] = True
             self.generated_folders.append(volumes)
             self.generated_origins.append(origin)
-        result = joined(*(AugmentedVolumes(folder, self.augmentation) for folder in self.generated_folders))
-        if self.generated_per_class is not None:
-            result = limited(result, self.generated_per_class, self.selection_seed)
-        return with_shuffled_labels(result, self.selection_seed) if self.shuffle_labels else result
+            named = [f"generated{len(self.generated_folders)}/{name}" for name in volumes.names]
+            facts = enumerate(zip(volumes.labels.tolist(), named, strict=True))
+            picks += [Pick(volumes, index, label, patient=name, case=name) for index, (label, name) in facts]
+        if self.generated_per_class is None:
+            return Selection(picks)
+        return first_patients(Selection(picks), self.selection_seed, per_class=self.generated_per_class)
 
 
 class MixedDataModule(SyntheticDataModule):
@@ -169,8 +161,8 @@ class MixedDataModule(SyntheticDataModule):
             )
         self.real_share, self.oversample = real_share, oversample
 
-    def _training_set(self, real: ROIDataset) -> Selection:
-        share = subset_by_share(real, self.real_share, self.selection_seed)
-        self.training_patients = sorted(set(share.patients))
-        result = joined(share, self._generated())
+    def _training_set(self, real: VolumeSet) -> Selection:
+        self._real = first_patients(real, self.selection_seed, share=self.real_share)
+        self.training_patients = sorted(set(self._real.patients))
+        result = joined(self._real, self._labelled())
         return oversampled(result, self.selection_seed) if self.oversample else result

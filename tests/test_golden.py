@@ -36,7 +36,7 @@ class Clouds(ToyDataModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         generator = torch.Generator().manual_seed(0)
-        for item in self.train_dataset.items:
+        for item in self.train.items:
             item["volume"] = torch.rand(item["volume"].shape, generator=generator) * 2 - 1
 
 

@@ -1,34 +1,31 @@
-"""Prepared regions of interest as a dataset."""
+"""Prepared regions of interest as a list of volumes."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from data_modules.base import Item
+from data_modules.base import Item, Part, VolumeSet
 from data_modules.roi.cache import RoiStore
 from data_modules.roi.prepare import ManifestEntry
-from data_modules.transforms import Augmentation
 
 
-class ROIDataset(Dataset[Item]):
+class ROIDataset(VolumeSet):
     """Volumes of a store, read from their memory maps when asked for.
 
     Args:
         store: Where the volumes are.
-        entries: The cases of this dataset, in order.
-        augmentation: Applied to every volume (1, D, H, W) read.
+        entries: The cases, in order.
+        part: The part of the fold that they are.
     """
 
-    def __init__(
-        self,
-        store: RoiStore,
-        entries: Sequence[ManifestEntry],
-        augmentation: Augmentation | None = None,
-    ) -> None:
+    def __init__(self, store: RoiStore, entries: Sequence[ManifestEntry], part: Part | None = None) -> None:
         self.store = store
         self.entries = tuple(entries)
-        self.augmentation = augmentation
+        self.part = part
+        self.labels = np.array([entry.label for entry in self.entries], dtype=np.int64)
+        self.patients = tuple(entry.patient for entry in self.entries)
+        self.cases = tuple(entry.case for entry in self.entries)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -36,6 +33,4 @@ class ROIDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         entry = self.entries[index]
         volume = torch.from_numpy(self.store.load(entry.roi)).unsqueeze(0)
-        if self.augmentation is not None:
-            volume = self.augmentation(volume)
         return Item(volume=volume, label=entry.label, case=entry.case)

@@ -73,7 +73,7 @@ def _manifest(data: BraTSDataModule) -> dict[str, Any]:
 
 def _volumes(data: BraTSDataModule) -> list[tuple[dict[str, str], ROIDataset, int]]:
     """Manifest entry, data set and position of every region, sorted by file."""
-    parts = {"train": data.train_dataset, "val": data.val_dataset, "test": data.test_dataset}
+    parts = {"train": data.train, "val": data.val, "test": data.test}
     found = []
     for part, dataset in parts.items():
         if dataset is None:

@@ -4,14 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from data_modules.base import Item
+from data_modules.base import Item, VolumeSet
 from data_modules.errors import InputError
 from data_modules.roi.extract import BACKGROUND, foreground
 from data_modules.volumes.file import Grid, Intensities, converted, load_volume, read_grid
@@ -20,7 +20,7 @@ from data_modules.volumes.layout import class_folders, stem, volume_files, witho
 PARTS = ("train", "val", "test")
 
 
-class VolumeFolder(Sequence[Item]):
+class VolumeFolder(VolumeSet):
     """The volumes `<folder>/<class>/*.nii[.gz]`, read when asked for.
 
     What a `manifest.json` of tumorgen says is believed; without one, range and class names come from the arguments and
@@ -46,7 +46,8 @@ class VolumeFolder(Sequence[Item]):
         paths: Files, sorted by class and name.
         names: `<class>/<file without suffix>` of every volume.
         cases: Case of every volume: as the manifest says, otherwise the file's name without suffix.
-        patients: Patient of every volume where the manifest says it, otherwise None.
+        patients: Patient of every volume where the manifest says it, otherwise its name.
+        names_patients: Whether the manifest says it.
         labels: (n,) int64.
         class_names: Classes; the position is the label.
         roi_size: Edge length of the volumes in voxels.
@@ -80,9 +81,7 @@ class VolumeFolder(Sequence[Item]):
         self.names = tuple(f"{path.parent.name}/{stem(path)}" for path in self.paths)
         if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             raise InputError(f"{self.folder}: holds {twice[0]} both as .nii and as .nii.gz; remove one of them")
-        self.labels: Int[np.ndarray, " n"] = np.array(
-            [self.class_names.index(path.parent.name) for path in self.paths], dtype=np.int64
-        )
+        self.labels = np.array([self.class_names.index(path.parent.name) for path in self.paths], dtype=np.int64)
         self._read_entries(stated)
         self.intensities = self._range(intensities, stated.get("intensities"))
         self.axes, self.convert = axes, convert
@@ -100,13 +99,7 @@ class VolumeFolder(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> Item:
         index = range(len(self))[index]  # negative ones, and IndexError beyond the end
         volume = torch.from_numpy(self.volume(index)).unsqueeze(0)
         return Item(volume=volume, label=int(self.labels[index]), case=self.cases[index])
@@ -161,8 +154,8 @@ class VolumeFolder(Sequence[Item]):
                 f"{next(iter(entries), 'no volume at all')}: it is another folder's. Put the right one here, or move it away"
             )
         self.cases = tuple(str(entry.get("case") or stem(path)) for entry, path in zip(own, self.paths, strict=True))
-        known = all("patient" in entry for entry in own)
-        self.patients = tuple(str(entry["patient"]) for entry in own) if known else None
+        self.names_patients = all("patient" in entry for entry in own)
+        self.patients = tuple(str(entry["patient"]) for entry in own) if self.names_patients else self.names
         self.unlisted = tuple(name for name in self.names if name not in entries) if self.manifest else ()
         self._missing = sorted(entries.keys() - set(self.names))
         self.parts: dict[str, str] | None = None

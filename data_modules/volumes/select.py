@@ -1,122 +1,96 @@
-"""Training sets put together from data sets: which volumes are seen, how often, and under which label.
+"""Training sets put together from lists of volumes: which volumes are seen, how often, and under which label.
 
-None of these functions reads a volume, except `labels_of` where a data set cannot say its labels; none changes one.
+None of these functions reads a volume; none changes one.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
-from torch.utils.data import Dataset
 
-from data_modules.base import Item
+from data_modules.base import Item, VolumeSet
 from data_modules.errors import InputError
-from data_modules.roi.dataset import ROIDataset
-
-LabelArray = Int[np.ndarray, " n"]
 
 
-class Items(Protocol):
-    """Anything with a length and regions of interest by position: data sets, folders of volumes, selections."""
+class Pick(NamedTuple):
+    """One volume of a selection: where it is, and what it counts as."""
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Item: ...
-
-
-class Member(NamedTuple):
-    """One volume of a selection: where it is, and the class it counts as."""
-
-    dataset: Items
+    volumes: VolumeSet
     position: int
     label: int
     patient: str
+    case: str
 
 
-class Selection(Dataset[Item]):
-    """Volumes of other data sets, in any order and number, under labels of their own.
+class Selection(VolumeSet):
+    """Volumes of other lists, in any order and number, under labels of their own.
 
     Args:
-        members: The volumes, in order.
+        picks: The volumes, in order.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
-
-    @property
-    def labels(self) -> LabelArray:
-        """Class index of every volume."""
-        return np.array([member.label for member in self.members], dtype=np.int64)
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        """Patient of every volume; generated volumes are patients of their own."""
-        return tuple(member.patient for member in self.members)
+    def __init__(self, picks: Sequence[Pick]) -> None:
+        self.picks = tuple(picks)
+        self.labels = np.array([pick.label for pick in self.picks], dtype=np.int64)
+        self.patients = tuple(pick.patient for pick in self.picks)
+        self.cases = tuple(pick.case for pick in self.picks)
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(self.picks)
 
     def __getitem__(self, index: int) -> Item:
-        member = self.members[index]
-        item = member.dataset[member.position]
-        return Item(volume=item["volume"], label=member.label, case=item["case"])
+        pick = self.picks[index]
+        return Item(volume=pick.volumes[pick.position]["volume"], label=pick.label, case=pick.case)
 
 
-def labels_of(dataset: Items) -> LabelArray:
-    """Class index of every item of an indexable data set, without reading volumes where it can say so."""
-    if isinstance(dataset, ROIDataset):
-        return np.array([entry.label for entry in dataset.entries], dtype=np.int64)
-    if hasattr(dataset, "labels"):
-        return np.asarray(dataset.labels, dtype=np.int64)
-    return np.array([dataset[i]["label"] for i in range(len(dataset))], dtype=np.int64)
+def joined(*volumes: VolumeSet) -> Selection:
+    """The volumes of several lists, one after the other."""
+    return Selection([pick for one in volumes for pick in _picks(one)])
 
 
-def everything(dataset: Items) -> Selection:
-    """All items of an indexable data set."""
-    if isinstance(dataset, Selection):
-        return dataset
-    labels, patients = labels_of(dataset).tolist(), _patients_of(dataset)
-    return Selection([Member(dataset, i, label, patients[i]) for i, label in enumerate(labels)])
+def repeated(volumes: VolumeSet, times: int) -> Selection:
+    """All volumes so many times over; augmentation gives every copy a draw of its own."""
+    return Selection(_picks(volumes) * times)
 
 
-def joined(*datasets: Items) -> Selection:
-    """The items of several data sets, one after the other."""
-    return Selection([member for dataset in datasets for member in everything(dataset).members])
+def first_patients(
+    volumes: VolumeSet, seed: int, *, share: float | None = None, per_class: int | None = None
+) -> Selection:
+    """Some of the patients of every class (generated: volumes), with all their volumes, in the order of the list.
 
-
-def subset_by_share(dataset: Items, share: float, seed: int) -> Selection:
-    """A share of the patients of every class, at least one each, with all their volumes, in the order of the data set.
-
-    The order of patients depends on the seed and their names alone, and a larger share holds every smaller one of the same
-    seed. A patient is of the class of the first of the volumes.
+    The order of patients depends on the seed and their names alone: a larger share or number holds every smaller one of the
+    same seed. A patient is of the class of the first of the volumes.
 
     Args:
-        dataset: Indexable.
-        share: In (0, 1].
+        volumes: To choose from.
         seed: Another seed gives other patients.
+        share: Of the patients of every class, in (0, 1]; at least one each.
+        per_class: At most so many of every class.
 
     Raises:
         InputError: The share is none.
     """
-    if not 0 < share <= 1:
+    if share is not None and not 0 < share <= 1:
         raise InputError(f"share of the real training patients is {share}; expected above 0 to 1, for example 0.25.")
-    return _first_patients(everything(dataset), seed, lambda count: max(1, round(share * count)))
+    picks = _picks(volumes)
+    classes: dict[str, int] = {}
+    for pick in picks:
+        classes.setdefault(pick.patient, pick.label)
+    kept: set[str] = set()
+    for label in set(classes.values()):
+        own = sorted((p for p, c in classes.items() if c == label), key=lambda patient: _shuffled(seed, patient))
+        number = len(own) if share is None else max(1, round(share * len(own)))
+        kept.update(own[: number if per_class is None else min(number, per_class)])
+    return Selection([pick for pick in picks if pick.patient in kept])
 
 
-def limited(dataset: Items, per_class: int, seed: int) -> Selection:
-    """At most `per_class` patients (generated: volumes) of every class; a larger number holds every smaller one."""
-    return _first_patients(everything(dataset), seed, lambda count: min(per_class, count))
+def oversampled(volumes: VolumeSet, seed: int) -> Selection:
+    """All volumes, those of smaller classes several times, until every class has as many as the largest.
 
-
-def oversampled(dataset: Items, seed: int) -> Selection:
-    """All items, those of smaller classes several times, until every class has as many as the largest.
-
-    Every item of a class comes equally often, or once more than others: those are drawn from the seed.
+    Every volume of a class comes equally often, or once more than others: those are drawn from the seed.
     """
-    members = everything(dataset).members
-    labels = labels_of(dataset)
+    picks, labels = _picks(volumes), volumes.labels
     most = int(np.bincount(labels).max())
     generator = np.random.default_rng(seed)
     chosen: list[int] = []
@@ -124,34 +98,20 @@ def oversampled(dataset: Items, seed: int) -> Selection:
         own = np.flatnonzero(labels == label)
         times, rest = divmod(most, len(own))
         chosen += [*np.tile(own, times), *generator.permutation(own)[:rest]]
-    return Selection([members[index] for index in chosen])
+    return Selection([picks[index] for index in chosen])
 
 
-def with_shuffled_labels(dataset: Items, seed: int) -> Selection:
+def with_shuffled_labels(volumes: VolumeSet, seed: int) -> Selection:
     """The same volumes with their labels permuted: as many of every class, and nothing to learn from them."""
-    members = everything(dataset).members
-    labels = np.random.default_rng(seed).permutation(labels_of(dataset)).tolist()
-    return Selection([member._replace(label=label) for member, label in zip(members, labels, strict=True)])
+    labels = np.random.default_rng(seed).permutation(volumes.labels).tolist()
+    return Selection([pick._replace(label=label) for pick, label in zip(_picks(volumes), labels, strict=True)])
 
 
-def _patients_of(dataset: Items) -> Sequence[str]:
-    """Who the volumes are of; where nobody knows, everyone is somebody else."""
-    if isinstance(dataset, ROIDataset):
-        return [entry.patient for entry in dataset.entries]
-    known = getattr(dataset, "patients", None) or getattr(dataset, "names", None)
-    return known or [str(index) for index in range(len(dataset))]
-
-
-def _first_patients(selection: Selection, seed: int, wanted: Callable[[int], int]) -> Selection:
-    """The first `wanted(number of patients)` patients of every class in the order of their hashes."""
-    classes: dict[str, int] = {}
-    for member in selection.members:
-        classes.setdefault(member.patient, member.label)
-    kept: set[str] = set()
-    for label in set(classes.values()):
-        own = sorted((p for p, c in classes.items() if c == label), key=lambda patient: _shuffled(seed, patient))
-        kept.update(own[: wanted(len(own))])
-    return Selection([member for member in selection.members if member.patient in kept])
+def _picks(volumes: VolumeSet) -> list[Pick]:
+    if isinstance(volumes, Selection):
+        return list(volumes.picks)
+    facts = zip(volumes.labels.tolist(), volumes.patients, volumes.cases, strict=True)
+    return [Pick(volumes, index, *own) for index, own in enumerate(facts)]
 
 
 def _shuffled(seed: int, patient: str) -> str:

@@ -79,7 +79,7 @@ def test_a_file_that_was_exchanged_after_it_was_listed_needs_trust(tmp_path: Pat
     for entry in content["volumes"]:
         entry["sha256"] = sha256(tmp_path / entry["file"])
     (tmp_path / "manifest.json").write_text(json.dumps(content))
-    parts = {f"{part}_dataset": SimpleNamespace(entries=[SimpleNamespace(patient=name)]) for part, name in PEOPLE}
+    parts = {part: SimpleNamespace(entries=[SimpleNamespace(patient=name)]) for part, name in PEOPLE}
     data = SimpleNamespace(class_names=("LGG", "HGG"), roi_size=16, spacing=2.0, fold=0, **parts)
     assert _open_generated(tmp_path, data, Reading()).origin == Origin("checked", "", 2, 1)
     exchanged = tmp_path / "LGG" / "LGG_0001.nii.gz"

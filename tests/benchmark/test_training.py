@@ -10,8 +10,7 @@ from toy_fold import ToyVolumes, toy_fold, toy_trainer, training
 
 from data_modules.errors import InputError
 from tumorgen.benchmark.arms import all_arms
-from tumorgen.benchmark.data import Augmented
-from tumorgen.benchmark.phases import BestWeights, ShuffledBatches
+from tumorgen.benchmark.phases import BestWeights, Loaders, ShuffledBatches
 from tumorgen.benchmark.plan import plan
 from tumorgen.benchmark.results import Case, TrainingResult
 from tumorgen.benchmark.session import Session
@@ -31,15 +30,14 @@ def test_batches_are_equal_in_size_and_fair() -> None:
     assert len(batches) == 25
     assert {len(batch) for batch in batches} == {4}
     drawn = np.concatenate(batches)
-    assert np.bincount(drawn).tolist() == [10] * 10
-    assert sorted(drawn[:10]) == list(range(10))
+    assert [sorted(drawn[k : k + 10]) for k in range(0, 100, 10)] == [list(range(k, k + 10)) for k in range(0, 100, 10)]
     assert batches == list(ShuffledBatches(10, 4, 25, seed=0)) != list(ShuffledBatches(10, 4, 25, seed=1))
 
 
 def test_batches_of_fewer_items_than_they_hold() -> None:
     batches = list(ShuffledBatches(3, 8, 6, seed=0))
     assert {len(batch) for batch in batches} == {8}
-    assert np.bincount(np.concatenate(batches)).tolist() == [16] * 3
+    assert np.bincount(np.concatenate(batches) % 3).tolist() == [16] * 3
 
 
 @pytest.mark.parametrize("budget", [(0, 1, 1), (10, 0, 1), (10, 1, 0), (10, 1, 3)])
@@ -105,8 +103,25 @@ def test_training_sets() -> None:
     cases = {name: {found[i]["case"] for i in range(len(found))} for name, found in sets.items()}
     assert cases["real_only_10"] == cases["finetuned_10"] < cases["finetuned_25"] < cases["finetuned_50"]
     assert cases["mixed"] == cases["real_only"] | cases["synthetic_only"]
-    assert isinstance(sets["real_augmented"], Augmented)
-    assert torch.equal(sets["real_augmented"][0]["volume"], -sets["real_only"][0]["volume"])
+
+
+def test_an_augmented_arm_sees_a_volume_anew_every_time() -> None:
+    fold = toy_fold(train=4, augmentation=lambda volume: volume + torch.rand(1))
+    loaders = Loaders(fold.train, fold, steps=3, seed=0, augmented=True)
+    seen = [
+        (case, float(volume.min()))
+        for b in loaders.train_dataloader()
+        for case, volume in zip(b["case"], b["volume"], strict=True)
+    ]
+    assert len({case for case, _ in seen}) == 4
+    assert len({shift for _, shift in seen}) == 12
+    assert seen == [
+        (case, float(volume.min()))
+        for b in loaders.train_dataloader()
+        for case, volume in zip(b["case"], b["volume"], strict=True)
+    ]
+    plain = Loaders(fold.train, fold, steps=3, seed=0)
+    assert all(float(volume.min()) == -1 for batch in plain.train_dataloader() for volume in batch["volume"])
 
 
 def test_control_permutes_the_labels_of_generated_volumes_alone() -> None:
@@ -123,8 +138,7 @@ def test_control_permutes_the_labels_of_generated_volumes_alone() -> None:
 def test_minority_is_oversampled() -> None:
     volumes = ToyVolumes(16, 0)
     keep = [i for i in range(16) if i % 2 == 0 or i < 4]
-    volumes.items = [volumes.items[i] for i in keep]
-    volumes.labels, volumes.patients = ([values[i] for i in keep] for values in (volumes.labels, volumes.patients))
+    volumes.keep([volumes.items[i] for i in keep])
     (arm,) = (arm for arm in ARMS if arm.name == "real_oversampled")
     found = replace(toy_fold(), train=volumes).training_set(arm.training, None, 0)
     assert np.bincount(found.labels).tolist() == [8, 8]

@@ -24,7 +24,7 @@ class DrawingDataModule(ToyDataModule):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self.train_dataset = Drawing(self.count, self.roi_size, 0)
+        self.train = Drawing(self.count, self.roi_size, 0)
 
 
 def trainer(*callbacks: L.Callback) -> L.Trainer:
@@ -53,7 +53,7 @@ def test_statistics_are_those_of_all_training_volumes() -> None:
     model = fitted(FreshStatistics())
     data = ToyDataModule(count=8)
     data.setup("fit")
-    volumes = torch.stack([item["volume"] for item in data.train_dataset])
+    volumes = torch.stack([item["volume"] for item in data.train])
     first = norms(model)[0]
     seen: list[torch.Tensor] = []
     first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

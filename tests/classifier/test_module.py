@@ -153,7 +153,7 @@ class Unbalanced(ToyDataModule):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        self.train_dataset.items = [self.train_dataset.items[i] for i in (0, 2, 4, 1)]
+        self.train.keep([self.train.items[i] for i in (0, 2, 4, 1)])
         self.generated_origins = [{"training_patients_unknown": True}]
 
 

@@ -12,6 +12,7 @@ from data_modules.base import ROIDataModule, default_workers
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.transforms import TumourAugmentation
+from data_modules.volumes.select import repeated
 
 
 @pytest.fixture(scope="module")
@@ -58,52 +59,81 @@ def test_batches_keep_the_contract(make):
 
 def test_parts_are_the_folds(make):
     zero, one = make(fold=0), make(fold=1)
-    tested = [{entry.case for entry in data.test_dataset.entries} for data in (zero, one)]
+    tested = [{entry.case for entry in data.test.entries} for data in (zero, one)]
     assert len(tested[0] | tested[1]) == 8
     assert not tested[0] & tested[1]
-    assert zero.training_patients == sorted({entry.patient for entry in zero.train_dataset.entries})
+    assert zero.training_patients == sorted({entry.patient for entry in zero.train.entries})
     assert zero.training_patients != one.training_patients
-    assert (len(zero.train_dataset), len(zero.val_dataset), len(zero.test_dataset)) == (3, 1, 4)
+    assert (len(zero.train), len(zero.val), len(zero.test)) == (3, 1, 4)
 
 
 def test_the_last_partial_batch_is_kept(make):
     assert [len(batch["case"]) for batch in make(batch_size=2).train_dataloader()] == [2, 1]
 
 
-def test_only_training_volumes_are_augmented(make):
+def test_only_training_volumes_are_augmented_and_only_by_the_loader(make):
     data = make()
-    torch.manual_seed(0)
-    for dataset in (data.val_dataset, data.test_dataset):
-        np.testing.assert_array_equal(dataset[0]["volume"], dataset[0]["volume"])
-        np.testing.assert_array_equal(dataset[0]["volume"][0], data.store.load(dataset.entries[0].roi))
-    assert not torch.equal(data.train_dataset[0]["volume"], data.train_dataset[0]["volume"])
-    plain = make(augmentation=None)
-    np.testing.assert_array_equal(plain.train_dataset[0]["volume"], plain.train_dataset[0]["volume"])
+    for volumes in (data.train, data.val, data.test):
+        np.testing.assert_array_equal(volumes[0]["volume"][0], data.store.load(volumes.entries[0].roi))
+    plain = originals(data)
+    assert not any(torch.equal(volume, plain[case]) for case, volume in epoch(data).items())
+    assert all(torch.equal(volume, plain[case]) for case, volume in epoch(make(augmentation=None)).items())
 
 
-def epoch(data):
-    return [(batch["case"], batch["volume"].clone()) for batch in data.train_dataloader()]
+def originals(data):
+    return {case: data.train[index]["volume"] for index, case in enumerate(data.train.cases)}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_repeats_itself_with_the_seed(make, num_workers):
-    data = make(batch_size=1, num_workers=num_workers)
-    runs = []
-    for seed in (1, 1, 2):
-        seed_everything(seed, workers=True, verbose=False)
-        runs.append(epoch(data) + epoch(data))
-    for (case, volume), (again, repeated) in zip(runs[0], runs[1], strict=True):
-        assert case == again
-        assert torch.equal(volume, repeated)
-    assert not all(torch.equal(a[1], b[1]) for a, b in zip(runs[0], runs[2], strict=True))
+def epoch(data, number=0):
+    """Training volumes of an epoch by case."""
+    data.set_epoch(number)
+    return {case: volume for b in data.train_dataloader() for case, volume in zip(b["case"], b["volume"], strict=True)}
 
 
-def test_workers_draw_different_augmentations(make):
+def equal(one, other):
+    return [torch.equal(one[case], other[case]) for case in one]
+
+
+def test_augmentation_belongs_to_seed_epoch_and_case(make):
+    """Whatever process reads a volume, in whatever batch and order."""
+    seed_everything(1, verbose=False)
+    first, second = epoch(make(batch_size=1)), epoch(make(batch_size=1), number=1)
+    assert not any(equal(first, second))
+    torch.randperm(7)  # another order, and other numbers from the global generator
+    state = torch.get_rng_state()
+    assert all(equal(first, epoch(make(batch_size=3, num_workers=2))))
+    torch.set_rng_state(state)
+    assert all(equal(second, epoch(make(batch_size=2), number=1)))
+    seed_everything(2, verbose=False)
+    assert not any(equal(first, epoch(make(batch_size=1))))
+
+
+def test_workers_that_live_on_see_the_epoch_change(make):
     data = make(batch_size=1, num_workers=2)
-    data.train_dataset.entries = data.train_dataset.entries[:1] * 4
-    torch.manual_seed(0)
+    loader = data.train_dataloader()
+    volumes = []
+    for number in (0, 1, 0):
+        data.set_epoch(number)
+        volumes.append({case: volume for b in loader for case, volume in zip(b["case"], b["volume"], strict=True)})
+    assert not any(equal(volumes[0], volumes[1]))
+    assert all(equal(volumes[0], volumes[2]))
+
+
+def test_copies_of_a_case_are_augmented_each_in_its_own_way(make):
+    data = make(batch_size=1)
+    data.train = repeated(data.train, 2)
     volumes = [batch["volume"] for batch in data.train_dataloader()]
-    assert not any(torch.equal(volumes[i], volumes[j]) for i in range(4) for j in range(i))
+    assert not any(torch.equal(volumes[i], volumes[j]) for i in range(6) for j in range(i))
+
+
+def test_augmentation_leaves_the_generators_of_the_process_alone(make):
+    data = make(batch_size=3)
+    torch.manual_seed(0)
+    next(iter(data.train_dataloader()))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    next(iter(make(batch_size=3, augmentation=None).train_dataloader()))
+    assert torch.equal(after, torch.rand(1))
 
 
 def test_loader_processes_are_chosen_by_size(tiny_cohort, monkeypatch):
@@ -115,8 +145,8 @@ def test_loader_processes_are_chosen_by_size(tiny_cohort, monkeypatch):
 
 def test_datasets_can_be_sent_to_other_processes(make):
     data = make()
-    copy = pickle.loads(pickle.dumps(data.train_dataset))
-    assert copy[0]["case"] == data.train_dataset[0]["case"]
+    copy = pickle.loads(pickle.dumps(data.train))
+    assert copy[0]["case"] == data.train[0]["case"]
 
 
 def test_every_process_reads_the_same_split(make, tiny_cohort, cache_dir):

@@ -27,7 +27,7 @@ def test_first_use_writes_the_cohort_and_prepares_it(tmp_path):
     data.prepare_data()
     data.setup()
     assert data.class_names == data.cohort.class_names == before
-    assert len(data.train_dataset) + len(data.val_dataset) + len(data.test_dataset) == 4
+    assert len(data.train) + len(data.val) + len(data.test) == 4
     batch = next(iter(data.test_dataloader()))
     assert batch["volume"].shape == (2, 1, 32, 32, 32)
     assert batch["volume"].amin() == -1

@@ -47,7 +47,7 @@ def test_all_six_are_prepared(prepared):
     cropped = {entry.case: entry.roi.cropped_voxels for entry in prepared.manifest.entries if entry.roi.cropped_voxels}
     assert list(cropped) == ["BraTS2021_01478"]
     assert set(prepared.case_record("BraTS2021_01646").roi.label_voxels) == {2, 4}
-    assert (len(prepared.train_dataset), len(prepared.val_dataset), len(prepared.test_dataset)) == (2, 1, 3)
+    assert (len(prepared.train), len(prepared.val), len(prepared.test)) == (2, 1, 3)
 
 
 def test_regions_go_back_into_their_scans(prepared):

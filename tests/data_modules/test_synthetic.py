@@ -62,7 +62,7 @@ def cases(loader: Any) -> list[str]:
 def test_synthetic_only_trains_on_generated_and_is_judged_by_real(real: BraTSDataModule, samples: Path) -> None:
     data = ready(SyntheticDataModule, real, samples)
     assert cases(data.train_dataloader()) == sorted(
-        f"{samples}/{name}/{name}_{i:04d}" for name in ("HGG", "LGG") for i in range(1, 7)
+        f"generated1/{name}/{name}_{i:04d}" for name in ("HGG", "LGG") for i in range(1, 7)
     )
     assert data.training_patients == []
     assert cases(data.val_dataloader()) == cases(real.val_dataloader())
@@ -74,25 +74,23 @@ def test_synthetic_only_trains_on_generated_and_is_judged_by_real(real: BraTSDat
 
 def test_a_mix_holds_both(real: BraTSDataModule, samples: Path) -> None:
     data = ready(MixedDataModule, real, samples)
-    assert len(data.train_dataset) == 12 + len(real.train_dataset)
+    assert len(data.train) == 12 + len(real.train)
     assert set(cases(real.train_dataloader())) < set(cases(data.train_dataloader()))
     assert data.training_patients == real.training_patients
-    assert ready(MixedDataModule, real, []).train_dataset.patients == tuple(
-        e.patient for e in real.train_dataset.entries
-    )
+    assert ready(MixedDataModule, real, []).train.patients == tuple(e.patient for e in real.train.entries)
 
 
 def test_shares_limits_oversampling_and_shuffled_labels(real: BraTSDataModule, samples: Path) -> None:
     data = ready(MixedDataModule, real, samples, real_share=0.1, generated_per_class=2)
-    assert np.bincount(data.train_dataset.labels).tolist() == [3, 3]
+    assert np.bincount(data.train.labels).tolist() == [3, 3]
     assert len(data.training_patients) == 2
-    counts = np.bincount([entry.label for entry in real.train_dataset.entries])
+    counts = np.bincount([entry.label for entry in real.train.entries])
     assert counts[0] != counts[1]
     balanced = ready(MixedDataModule, real, [], oversample=True)
-    assert np.bincount(balanced.train_dataset.labels).tolist() == [max(counts)] * 2
-    shuffled = ready(SyntheticDataModule, real, samples, shuffle_labels=True).train_dataset
-    plain = ready(SyntheticDataModule, real, samples).train_dataset
-    assert [m.position for m in shuffled.members] == [m.position for m in plain.members]
+    assert np.bincount(balanced.train.labels).tolist() == [max(counts)] * 2
+    shuffled = ready(SyntheticDataModule, real, samples, shuffle_labels=True).train
+    plain = ready(SyntheticDataModule, real, samples).train
+    assert shuffled.cases == plain.cases
     assert sorted(shuffled.labels) == sorted(plain.labels)
     assert shuffled.labels.tolist() != plain.labels.tolist()
 
@@ -102,24 +100,25 @@ def test_labels_are_the_real_datas_whatever_the_order_of_the_folders(real: BraTS
         tmp_path, per_class=1, manifest={"training_patients": trained_on(["elsewhere"])}, classes=("HGG", "LGG")
     )
     data = ready(SyntheticDataModule, real, tmp_path)
-    assert [item["case"].split("/")[-2] for item in map(data.train_dataset.__getitem__, range(2))] == ["LGG", "HGG"]
-    assert data.train_dataset.labels.tolist() == [0, 1]
+    assert [item["case"].split("/")[-2] for item in map(data.train.__getitem__, range(2))] == ["LGG", "HGG"]
+    assert data.train.labels.tolist() == [0, 1]
 
 
 def test_generated_volumes_are_augmented_like_real_ones(real: BraTSDataModule, samples: Path) -> None:
     from data_modules.transforms import TumourAugmentation
 
-    torch.manual_seed(0)
-    changed = ready(SyntheticDataModule, real, samples, augmentation=TumourAugmentation()).train_dataset
-    plain = ready(SyntheticDataModule, real, samples).train_dataset
-    assert torch.equal(plain[0]["volume"], plain[0]["volume"])
-    assert not torch.equal(changed[0]["volume"], changed[0]["volume"])
-    assert pickle.loads(pickle.dumps(changed))[0]["case"] == changed[0]["case"]
+    changed = ready(SyntheticDataModule, real, samples, augmentation=TumourAugmentation())
+    plain = ready(SyntheticDataModule, real, samples).train
+    originals = {plain[i]["case"]: plain[i]["volume"] for i in range(len(plain))}
+    for batch in changed.train_dataloader():
+        for case, volume in zip(batch["case"], batch["volume"], strict=True):
+            assert not torch.equal(volume, originals[case])
+    assert pickle.loads(pickle.dumps(changed.train))[0]["case"] == plain[0]["case"]
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_volumes_that_have_seen_held_out_patients_are_refused(part: str, real: BraTSDataModule, tmp_path: Path) -> None:
-    seen = [real.val_dataset, real.test_dataset][part == "test"].entries[0].patient
+    seen = [real.val, real.test][part == "test"].entries[0].patient
     write_volumes(tmp_path, manifest={"training_patients": trained_on([*real.training_patients, seen])})
     with pytest.raises(
         InputError, match=rf"1 of the validation and test patients \({seen}\) were in the training data"
@@ -153,7 +152,7 @@ def test_every_class_needs_a_volume(real: BraTSDataModule, tmp_path: Path) -> No
     write_volumes(tmp_path, classes=("HGG",), manifest={"training_patients": trained_on(["elsewhere"])})
     with pytest.raises(InputError, match="no training volume of the class LGG"):
         ready(SyntheticDataModule, real, tmp_path)
-    assert np.bincount(ready(MixedDataModule, real, tmp_path).train_dataset.labels).min() > 0
+    assert np.bincount(ready(MixedDataModule, real, tmp_path).train.labels).min() > 0
 
 
 def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Pa
     write_volumes(tmp_path / "sizes", size=20, manifest=origin)
     with pytest.raises(InputError, match="expected 16x16x16 voxels"):
         ready(SyntheticDataModule, real, tmp_path / "sizes")
-    converted = ready(SyntheticDataModule, real, tmp_path / "sizes", convert=True).train_dataset
+    converted = ready(SyntheticDataModule, real, tmp_path / "sizes", convert=True).train
     assert converted[0]["volume"].shape == (1, SIZE, SIZE, SIZE)
 
 

@@ -162,25 +162,15 @@ def test_copies_of_generated_volumes_that_were_trained_on_are_copies(real: RealC
     assert "training" not in honest.definition
 
 
-def test_training_cases_are_read_without_augmentation() -> None:
-    class Augmented:
-        augmentation = staticmethod(lambda volume: volume * 0)
-
-        def __len__(self) -> int:
-            return 1
-
-        def __getitem__(self, index: int) -> dict:
-            volume = torch.ones(1, 16, 16, 16)
-            return {"volume": volume if self.augmentation is None else self.augmentation(volume), "label": 1}
-
+def test_data_without_a_validation_part_have_no_held_out_cases() -> None:
     class Trainer:
         datamodule = ToyDataModule()
 
-    Trainer.datamodule.train_dataset = Augmented()
+    Trainer.datamodule.setup("fit")
+    Trainer.datamodule.val = None
     training, generated, held_out = datasets_of(Trainer())
-    assert float(training[0]["volume"].mean()) == 1
-    assert float(Trainer.datamodule.train_dataset[0]["volume"].mean()) == 0, "training goes on with it"
+    assert training is Trainer.datamodule.train
     assert generated == held_out == []
     real = read_real_cases(Trainer(), 2)
-    assert [len(some) for some in real.training_small] == [0, 1]
+    assert [len(some) for some in real.training_small] == [4, 4]
     assert [len(some) for some in real.held_out] == [0, 0]

@@ -45,9 +45,9 @@ def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule,
     data.setup("fit")
     trainer: Any = SimpleNamespace(datamodule=data)
     training, generated, held_out = datasets_of(trainer)
-    assert real.train_dataset is not None
-    assert data.train_dataset is not None
-    expected = {item["case"]: item for item in map(real.train_dataset.__getitem__, range(len(real.train_dataset)))}
+    assert real.train is not None
+    assert data.train is not None
+    expected = {item["case"]: item for item in map(real.train.__getitem__, range(len(real.train)))}
     assert sorted(item["case"] for item in map(training.__getitem__, range(len(training)))) == sorted(expected)
     for index in range(len(training)):
         item = training[index]
@@ -55,8 +55,8 @@ def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule,
         assert item["label"] == expected[item["case"]]["label"]
     assert len(generated) == len({generated[index]["case"] for index in range(len(generated))}) == 12
     assert all(generated[index]["volume"].max() > 0 for index in range(12))
-    assert data.train_dataset[0]["volume"].abs().max() == 0, "training goes on with its augmentation"
-    assert held_out is data.val_dataset
+    assert next(iter(data.train_dataloader()))["volume"].abs().max() == 0, "training goes on with its augmentation"
+    assert held_out is data.val
     cases = read_real_cases(trainer, 2)
     assert sum(map(len, cases.training_small)) == len(expected)
     assert sum(map(len, cases.generated_small)) == 12

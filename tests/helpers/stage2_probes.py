@@ -13,9 +13,7 @@ from tumorgen.types import Labels, Volume
 
 
 class FixedData(ToyDataModule):
-    """Says that training volumes never change; on request, validation shows the training cases."""
-
-    augmentation = None
+    """Blobs that never change; on request, validation shows the training cases."""
 
     def __init__(self, same: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -24,7 +22,7 @@ class FixedData(ToyDataModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if self.same:
-            self.val_dataset = self.train_dataset
+            self.val = self.train
 
 
 class ThreeClasses(ToyDataModule):

@@ -1,10 +1,13 @@
 """A data set that fits on a postcard: two classes of blobs, drawn in memory."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from data_modules.base import Item, ROIDataModule
+from data_modules.base import Item, Part, ROIDataModule, VolumeSet
+from data_modules.origin import PatientKey
 
 
 def blob(label: int, size: int, seed: int) -> Tensor:
@@ -21,13 +24,20 @@ def blob(label: int, size: int, seed: int) -> Tensor:
     return volume[None].float()
 
 
-class Blobs(Dataset[Item]):
-    """`count` blobs with alternating classes."""
+class Blobs(VolumeSet):
+    """`count` blobs with alternating classes, each of a patient of its own."""
 
-    def __init__(self, count: int, size: int, seed: int) -> None:
-        self.items = [
+    def __init__(self, count: int, size: int, seed: int, part: Part | None = None) -> None:
+        self.keep(
             Item(volume=blob(i % 2, size, seed + i), label=i % 2, case=f"blob{seed + i:04d}") for i in range(count)
-        ]
+        )
+        self.part = part
+
+    def keep(self, items: Iterable[Item]) -> None:
+        """Holds these items, and nothing else."""
+        self.items = list(items)
+        self.labels = np.array([item["label"] for item in self.items], dtype=np.int64)
+        self.patients = self.cases = tuple(item["case"] for item in self.items)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -39,6 +49,8 @@ class Blobs(Dataset[Item]):
 class ToyDataModule(ROIDataModule):
     """Blobs for training, validation and test."""
 
+    patient_key = PatientKey("toy", bytes(16))
+
     def __init__(self, roi_size: int = 16, spacing: float = 8.0, batch_size: int = 4, count: int = 8) -> None:
         super().__init__(roi_size, spacing, batch_size, num_workers=0)
         self.count = count
@@ -48,7 +60,7 @@ class ToyDataModule(ROIDataModule):
         return ("LGG", "HGG")
 
     def setup(self, stage: str) -> None:
-        self.train_dataset = Blobs(self.count, self.roi_size, 0)
-        self.val_dataset = Blobs(4, self.roi_size, 1000)
-        self.test_dataset = Blobs(4, self.roi_size, 2000)
+        self.train = Blobs(self.count, self.roi_size, 0, "train")
+        self.val = Blobs(4, self.roi_size, 1000, "val")
+        self.test = Blobs(4, self.roi_size, 2000, "test")
         self.training_patients = [f"blob{i:04d}" for i in range(self.count)]

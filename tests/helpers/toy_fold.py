@@ -1,6 +1,5 @@
 """A fold of the benchmark made of blobs: no scans, no files."""
 
-from types import SimpleNamespace
 from typing import Any
 
 from toy import Blobs
@@ -15,13 +14,10 @@ OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 5e-3}}
 
 
 class ToyVolumes(Blobs):
-    """Blobs with a patient each."""
+    """Blobs of the size of the fold."""
 
     def __init__(self, count: int, seed: int) -> None:
         super().__init__(count, 16, seed)
-        self.labels = [item["label"] for item in self.items]
-        self.patients = [item["case"] for item in self.items]
-        self.entries = [SimpleNamespace(case=item["case"], patient=item["case"]) for item in self.items]
 
 
 class ToyGenerated(ToyVolumes):

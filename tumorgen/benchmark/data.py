@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from data_modules.base import Item
+from data_modules.base import Item, VolumeSet
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.files import sha256
@@ -20,12 +19,9 @@ from data_modules.roi.dataset import ROIDataset
 from data_modules.transforms import Augmentation
 from data_modules.volumes.folder import VolumeFolder
 from data_modules.volumes.select import (
-    Items,
-    Selection,
+    first_patients,
     joined,
-    labels_of,
     oversampled,
-    subset_by_share,
     with_shuffled_labels,
 )
 from tumorgen.benchmark.arms import Material
@@ -35,7 +31,7 @@ from tumorgen.benchmark.leakage import Origin, check_origin
 _KEPT = 2**32
 
 
-class RealVolumes(Dataset[Item]):
+class RealVolumes(VolumeSet):
     """Real regions of interest, each kept in memory once it was read.
 
     Args:
@@ -46,8 +42,7 @@ class RealVolumes(Dataset[Item]):
     def __init__(self, dataset: ROIDataset, kept: dict[str, Tensor]) -> None:
         self.dataset, self._kept = dataset, kept
         self.entries = dataset.entries
-        self.labels = labels_of(dataset)
-        self.patients = tuple(entry.patient for entry in dataset.entries)
+        self.labels, self.patients, self.cases = dataset.labels, dataset.patients, dataset.cases
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -93,21 +88,6 @@ class Generated:
         for index in range(len(opened)):
             opened.volume(index)
         return opened
-
-
-class Augmented(Dataset[Item]):
-    """Another data set, its volumes changed at random whenever they are read."""
-
-    def __init__(self, dataset: Selection, augmentation: Augmentation) -> None:
-        self.dataset, self.augmentation = dataset, augmentation
-        self.labels = labels_of(dataset)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Item:
-        item = self.dataset[index]
-        return Item(volume=self.augmentation(item["volume"]), label=item["label"], case=item["case"])
 
 
 @dataclass(frozen=True)
@@ -156,27 +136,22 @@ class Fold:
             {**cases, "settings": asdict(self.train.dataset.store.settings), "classes": self.class_names}
         )
 
-    def training_set(self, material: Material, generated: Items | None, seed: int) -> Selection | Augmented:
-        """The volumes of a phase of training.
+    def training_set(self, material: Material, generated: VolumeSet | None, seed: int) -> VolumeSet:
+        """The volumes of a phase of training, not augmented.
 
         Args:
             material: What they are.
             generated: Generated volumes, where the material holds some.
             seed: Of shares, oversampling and shuffled labels: equal for all arms.
         """
-        parts: list[Items] = []
+        parts: list[VolumeSet] = []
         if material.real_share > 0:
-            parts.append(subset_by_share(self.train, material.real_share, seed))
+            parts.append(first_patients(self.train, seed, share=material.real_share))
         if material.synthetic:
             assert generated is not None
             parts.append(with_shuffled_labels(generated, seed) if material.shuffled else generated)
-        dataset = joined(*parts)
-        if material.oversampled:
-            dataset = oversampled(dataset, seed)
-        if not material.augmented:
-            return dataset
-        assert self.augmentation is not None
-        return Augmented(dataset, self.augmentation)
+        volumes = joined(*parts)
+        return oversampled(volumes, seed) if material.oversampled else volumes
 
 
 @dataclass(frozen=True)
@@ -214,7 +189,7 @@ def open_fold(
         InputError: There are no validation cases, volumes cannot be used, or their generator has seen held-out patients.
     """
     data.setup()
-    train, val, test = data.train_dataset, data.val_dataset, data.test_dataset
+    train, val, test = data.train, data.val, data.test
     assert train is not None
     assert val is not None
     assert test is not None
@@ -228,10 +203,10 @@ def open_fold(
         channels=data.channels,
         roi_size=data.roi_size,
         spacing=data.spacing,
-        train=RealVolumes(ROIDataset(train.store, train.entries), kept),
+        train=RealVolumes(train, kept),
         val=RealVolumes(val, kept),
         test=RealVolumes(test, kept),
-        augmentation=train.augmentation,
+        augmentation=data.augmentation,
         augmentation_settings=augmentation_settings,
         generated={label: _open_generated(Path(path), data, reading) for label, path in folders.items()},
         batch_size=data.batch_size,
@@ -254,9 +229,9 @@ def _open_generated(path: Path, data: BraTSDataModule, reading: Reading) -> Gene
         folder.manifest,
         unlisted_volumes(folder),
         fold=data.fold,
-        training=_patients(data.train_dataset),
-        validation=_patients(data.val_dataset),
-        test=_patients(data.test_dataset),
+        training=_patients(data.train),
+        validation=_patients(data.val),
+        test=_patients(data.test),
         trust_unmanifested=reading.trust_unmanifested,
     )
     return Generated(folder, origin)

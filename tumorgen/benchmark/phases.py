@@ -7,51 +7,63 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from data_modules.base import Item
-from data_modules.volumes.select import Selection
-from tumorgen.benchmark.data import Augmented, Fold
+from data_modules.base import Augmented, Item, ROIDataModule, VolumeSet
+from data_modules.volumes.select import repeated
+from tumorgen.benchmark.data import Fold
 
 Weights = dict[str, Tensor]
 
 
-class Loaders(L.LightningDataModule):
+class Loaders(ROIDataModule):
     """The loaders of one phase: so many batches of a training set, and the fold's validation part.
 
     Args:
-        train_dataset: Training set.
+        train: Training set.
         fold: The fold.
         steps: Number of batches.
         seed: Of their order, and of everything else that is drawn at random from here on.
+        augmented: Whether training volumes are augmented as the fold says.
     """
 
-    def __init__(self, train_dataset: Selection | Augmented, fold: Fold, steps: int, seed: int) -> None:
-        super().__init__()
-        self.train_dataset, self.fold, self.steps, self.seed = train_dataset, fold, steps, seed
+    def __init__(self, train: VolumeSet, fold: Fold, steps: int, seed: int, augmented: bool = False) -> None:
+        super().__init__(fold.roi_size, fold.spacing, fold.batch_size, fold.num_workers)
+        self.train, self.val, self.steps, self.seed = train, fold.val, steps, seed
+        self.augmentation = fold.augmentation if augmented else None
+        self._class_names = fold.class_names
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; the position is the label."""
+        return self._class_names
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled batches of equal size."""
-        torch.manual_seed(self.seed)  # dropout and augmentation do not depend on what was trained before
-        batches = ShuffledBatches(len(self.train_dataset), self.fold.batch_size, self.steps, self.seed)
+        """Shuffled batches of equal size; a volume is augmented anew every time it comes."""
+        assert self.train is not None
+        torch.manual_seed(self.seed)  # dropout does not depend on what was trained before
+        batches = ShuffledBatches(len(self.train), self.batch_size, self.steps, self.seed)
+        volumes: VolumeSet = repeated(self.train, -(-self.steps * self.batch_size // len(self.train)))
+        if self.augmentation is not None:
+            volumes = Augmented(volumes, self.augmentation, self.seed)
         return DataLoader(
-            self.train_dataset,
-            batch_sampler=batches,
-            num_workers=self.fold.num_workers,
-            pin_memory=torch.cuda.is_available(),
+            volumes, batch_sampler=batches, num_workers=self.num_workers, pin_memory=torch.cuda.is_available()
         )
 
     def statistics_dataloader(self) -> DataLoader[Item]:
         """The training set in an order that does not depend on the training, as it is without augmentation."""
-        plain = self.train_dataset.dataset if isinstance(self.train_dataset, Augmented) else self.train_dataset
+        assert self.train is not None
         generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(plain, batch_size=self.fold.batch_size, shuffle=True, generator=generator)
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, generator=generator)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """The validation part."""
-        return DataLoader(self.fold.val, batch_size=self.fold.batch_size)
+        """The validation part, in this process."""
+        assert self.val is not None
+        return DataLoader(self.val, batch_size=self.batch_size)
 
 
 class ShuffledBatches(Sampler[list[int]]):
     """So many batches of one size, cut from one shuffle of all items after the other.
+
+    Items are counted on from shuffle to shuffle: `length` and 0 are the same item, seen a second and a first time.
 
     Args:
         length: Number of items; if there are fewer than a batch holds, an item comes more than once in it.
@@ -69,9 +81,11 @@ class ShuffledBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed)
         waiting: list[int] = []
+        seen = 0
         for _ in range(self.steps):
             while len(waiting) < self.batch_size:
-                waiting += torch.randperm(self.length, generator=generator).tolist()
+                waiting += (seen + torch.randperm(self.length, generator=generator)).tolist()
+                seen += self.length
             yield waiting[: self.batch_size]
             waiting = waiting[self.batch_size :]
 

@@ -18,10 +18,10 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from data_modules.base import VolumeSet
 from data_modules.errors import InputError
 from data_modules.volumes.folder import VolumeFolder
-from data_modules.volumes.select import Selection
-from tumorgen.benchmark.data import Augmented, Fold, Generated
+from tumorgen.benchmark.data import Fold, Generated
 from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
 from tumorgen.benchmark.results import Case, TrainingResult
@@ -127,7 +127,7 @@ class ArmTrainer:
         dataset = fold.training_set(training.arm.training, generated, training.seed)
         volumes["training"] = len(dataset)
         best = BestWeights(model.monitor)
-        loaders = Loaders(dataset, fold, self.budget.steps, training.seed)
+        loaders = Loaders(dataset, fold, self.budget.steps, training.seed, training.arm.training.augmented)
         self._fit(model, loaders, [FreshStatistics(), best], val_check_interval=self.budget.steps // self.budget.looks)
         model.load_state_dict(best.weights)
         return TrainingResult(
@@ -167,7 +167,7 @@ class ArmTrainer:
     def _pretrain(
         self,
         model: GradeClassifier,
-        dataset: Selection | Augmented,
+        dataset: VolumeSet,
         training: Training,
         fold: Fold,
         settings: Mapping[str, Any],
@@ -215,7 +215,7 @@ class ArmTrainer:
 def _judged(model: GradeClassifier, fold: Fold) -> tuple[Case, ...]:
     """The test part as the model sees it."""
     model.eval()
-    patients = {entry.case: entry.patient for entry in fold.test.entries}
+    patients = dict(zip(fold.test.cases, fold.test.patients, strict=True))
     cases = []
     for batch in DataLoader(fold.test, batch_size=fold.batch_size):
         found = model.probabilities(batch["volume"].to(model.device)).cpu().double()

@@ -29,7 +29,7 @@ class MaskingPictures(L.Callback):
             return
         if not isinstance(pl_module, MaskedTransformer):
             raise TypeError(f"MaskingPictures shows a MaskedTransformer, not a {type(pl_module).__name__}")
-        dataset = getattr(trainer.datamodule, "val_dataset", None) or []
+        dataset = trainer.datamodule.val or []
         waiting = set(range(len(pl_module.class_names)))
         for index in range(len(dataset)):
             item = dataset[index]

@@ -41,7 +41,7 @@ class ReconstructionPictures(L.Callback):
 
     def _rows(self, trainer: L.Trainer, model: VQGAN) -> list[Reconstructed]:
         rows, shown = [], dict.fromkeys(range(len(model.class_names)), 0)
-        dataset = trainer.datamodule.val_dataset
+        dataset = trainer.datamodule.val
         for index in range(len(dataset)):
             if min(shown.values()) >= self.cases_per_class:
                 break

@@ -13,7 +13,6 @@ from torch.optim import AdamW
 
 from data_modules.base import Batch
 from data_modules.errors import InputError
-from data_modules.volumes.select import labels_of
 from tumorgen import __version__
 from tumorgen.classifier.figures import GradeFigures, selection_score
 from tumorgen.classifier.networks import Logits, NetworkFactory, SmallCNN
@@ -100,7 +99,7 @@ class GradeClassifier(L.LightningModule):
         data = self._trained_on = self.trainer.datamodule
         self.provenance = training_on(data, self.provenance)
         if self.balanced_loss:
-            counts = torch.bincount(torch.as_tensor(labels_of(data.train_dataset)), minlength=len(self.class_names))
+            counts = torch.bincount(torch.as_tensor(data.train.labels), minlength=len(self.class_names))
             self.class_weights.copy_(counts.sum() / (len(counts) * counts.clamp_min(1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -92,7 +92,7 @@ def _report(data: "BraTSDataModule") -> None:
 
     table = Table("class", "label", "cases", "patients", "cropped", "training", "validation", "test")
     manifest = data.manifest
-    parts = [part for part in (data.train_dataset, data.val_dataset, data.test_dataset) if part is not None]
+    parts = [part for part in (data.train, data.val, data.test) if part is not None]
     for label, name in enumerate(manifest.class_names):
         own = [entry for entry in manifest.entries if entry.label == label]
         figures = [

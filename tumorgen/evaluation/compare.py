@@ -144,8 +144,7 @@ def _memory(
 ) -> tuple[list[Record], list[ClosePair]]:
     """Memorisation share and closest pairs of generated, training and held-out volumes in one space."""
     patients = training.folder.patients
-    own = None if patients is None else [patients[i] for i in training.positions]
-    found, honest = distances(*volumes, own)
+    found, honest = distances(*volumes, [patients[i] for i in training.positions])
     if description is None:
         check_distinct(comparison, training, honest)
     space = str(description["name"]) if description else VOXELS

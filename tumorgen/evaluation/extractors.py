@@ -5,7 +5,7 @@ Rankings of generators differ from one extractor to the next, so two or more are
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_modules.base import Item
+from data_modules.base import VolumeSet
 from data_modules.errors import InputError
 from data_modules.files import sha256
 from data_modules.roi.extract import foreground
@@ -202,7 +202,7 @@ class TorchScriptExtractor(FeatureExtractor):
 
 def extract(
     extractor: FeatureExtractor,
-    dataset: Sequence[Item],
+    dataset: VolumeSet,
     indices: Iterable[int] | None = None,
     batch_size: int | None = None,
 ) -> Features:

@@ -27,7 +27,7 @@ def check_origin(real: VolumeFolder, generated: VolumeFolder, training: VolumeFo
     """
     if real.parts is None and training is None:
         return ""
-    if real.patients is None:
+    if not real.names_patients:
         return f"not verified: nothing says which patients the volumes of {real.folder.name} are of"
     held_out = [real.patients[i] for i in real.indices(parts=None if real.parts is None else HELD_OUT)]
     if leaked := leaked_patients(generated.manifest or {}, held_out):
@@ -53,7 +53,7 @@ def check_apart(real: VolumeFolder, training: VolumeFolder, positions: Iterable[
     Raises:
         InputError: They share patients.
     """
-    if real.patients is None or training.patients is None:
+    if not (real.names_patients and training.names_patients):
         return
     if common := sorted(set(real.patients) & {training.patients[i] for i in positions}):
         raise overlap(real, training, f"{len(common)} patients ({_some(common)}) are in both")

@@ -1,6 +1,5 @@
 """The real regions of interest that a generator is held against while it trains, read once and kept small."""
 
-import copy
 import math
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
@@ -10,8 +9,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 
-from data_modules.roi.dataset import ROIDataset
-from data_modules.volumes.select import Selection
+from data_modules.base import ROIDataModule
 from tumorgen.types import Volume
 
 SMALL = 32
@@ -73,28 +71,8 @@ def datasets_of(trainer: L.Trainer) -> tuple[Any, Any, Any]:
 
     As they are on disk and each once, however training changes, repeats or relabels them.
     """
-    held_out = getattr(trainer.datamodule, "val_dataset", None) or []
-    training: Any = getattr(trainer.datamodule, "train_dataset", None) or []
-    if not isinstance(training, Selection):
-        return _plain(training), [], held_out
-    plain = {id(member.dataset): _plain(member.dataset) for member in training.members}
-    real, generated = {}, {}
-    for member in training.members:
-        key, own = (id(member.dataset), member.position), member._replace(dataset=plain[id(member.dataset)])
-        if isinstance(member.dataset, ROIDataset):
-            real[key] = own._replace(label=member.dataset.entries[member.position].label)
-        else:
-            generated[key] = own
-    return Selection(list(real.values())), Selection(list(generated.values())), held_out
-
-
-def _plain(dataset: Any) -> Any:
-    """The same data set without augmentation; training goes on with the one it has."""
-    if getattr(dataset, "augmentation", None) is None:
-        return dataset
-    dataset = copy.copy(dataset)
-    dataset.augmentation = None
-    return dataset
+    data: ROIDataModule = trainer.datamodule
+    return data.train_real or [], data.train_generated or [], data.val or []
 
 
 def _by_label(dataset: Sized, classes: int, kept: Callable[[Volume], Volume]) -> list[Volume]:

@@ -105,7 +105,7 @@ def sheet_rows(
 def _first_cases(trainer: L.Trainer, model: Generator, per_class: int) -> list[list[Array]]:
     """The first validation cases of each class."""
     found: list[list[Array]] = [[] for _ in model.class_names]
-    dataset = getattr(trainer.datamodule, "val_dataset", None) or []
+    dataset = trainer.datamodule.val or []
     for index in range(len(dataset)):
         if min(map(len, found)) == per_class:
             break

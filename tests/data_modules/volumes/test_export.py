@@ -33,7 +33,7 @@ def test_exported_volumes_are_those_of_the_data_module(data, tmp_path):
     assert folder.manifest["fold"] == {"fold": 1, "folds": 2, "val_share": 0.15, "seed": 0}
     assert folder.unlisted == ()
     by_case = dict(zip(folder.cases, range(8), strict=True))
-    for part, dataset in (("train", data.train_dataset), ("val", data.val_dataset), ("test", data.test_dataset)):
+    for part, dataset in (("train", data.train), ("val", data.val), ("test", data.test)):
         assert len(folder.indices(parts=[part])) == len(dataset)
         for entry in dataset.entries:
             index = by_case[entry.case]

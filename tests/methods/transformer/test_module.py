@@ -38,6 +38,12 @@ def tiny(path: Path | None = None, causal: bool = True, **arguments: Any) -> Mas
     return build("tumorgen.methods.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
 
 
+class Changing(ToyDataModule):
+    """Blobs that are augmented."""
+
+    augmentation = staticmethod(torch.clone)
+
+
 def train(model: MaskedTransformer, data: ToyDataModule, epochs: int = 2, **options: Any) -> L.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", enable_checkpointing=False, **quiet, **options)
@@ -171,7 +177,7 @@ def test_the_tokenizer_stays_frozen_over_epochs() -> None:
     assert any(not torch.equal(value, before[name]) for name, value in model.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("data", "volumes"), [(FixedData(), 8 + 4), (ToyDataModule(), 3 * 8 + 4)])
+@pytest.mark.parametrize(("data", "volumes"), [(FixedData(), 8 + 4), (Changing(), 3 * 8 + 4)])
 def test_tokens_are_computed_once_where_volumes_stay_as_they_are(data: ToyDataModule, volumes: int) -> None:
     model, encoded = tiny(), []
     encode = model.tokenizer.encode

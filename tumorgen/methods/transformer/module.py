@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.base import Batch
+from data_modules.base import Batch, ROIDataModule
 from data_modules.errors import InputError
 from tumorgen import __version__
 from tumorgen.methods.generator import Generator
@@ -197,7 +197,8 @@ class MaskedTransformer(Generator):
 
     def _augmentation_off(self) -> bool:
         """Whether the data module says that a case's training volume is the same in every epoch."""
-        return getattr(self.trainer.datamodule, "augmentation", "unknown") is None
+        data = self.trainer.datamodule
+        return isinstance(data, ROIDataModule) and data.augmentation is None
 
     # ------------------------------------------------------------------ checkpoints
 

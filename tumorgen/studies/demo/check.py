@@ -63,8 +63,8 @@ def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
     torch.manual_seed(0)
     data = folder.data()
     model = load_module(folder.checkpoint("vqgan"), VQGAN)
-    train = stack(data.train_dataset)
-    held_out = tuple(torch.cat(pair) for pair in zip(stack(data.val_dataset), stack(data.test_dataset), strict=True))
+    train = stack(data.train)
+    held_out = tuple(torch.cat(pair) for pair in zip(stack(data.val), stack(data.test), strict=True))
     generated = read_samples(folder.volumes, model.class_names)
 
     x, labels = held_out

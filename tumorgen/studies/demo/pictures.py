@@ -12,7 +12,7 @@ from tumorgen.studies.demo.folders import DemoFolder
 def draw_reconstructions(folder: DemoFolder, cases_per_class: int = 2) -> None:
     """Held-out originals, their reconstructions and importance overlays, three planes each."""
     model = load_module(folder.checkpoint("vqgan"), VQGAN)
-    volumes, labels = stack(folder.data().test_dataset)
+    volumes, labels = stack(folder.data().test)
     chosen = torch.cat([(labels == label).nonzero()[:cases_per_class, 0] for label in range(len(model.class_names))])
     with torch.no_grad():
         encoding = model.encode(volumes[chosen])
@@ -29,7 +29,7 @@ def draw_reconstructions(folder: DemoFolder, cases_per_class: int = 2) -> None:
 def draw_samples(folder: DemoFolder, columns: int = 8) -> None:
     """Rows real LGG, generated LGG, real HGG, generated HGG: an axial slice through each tumour."""
     data = folder.data()
-    volumes, labels = stack(data.test_dataset)
+    volumes, labels = stack(data.test)
     samples, wanted = read_samples(folder.volumes, data.class_names)
     rows = []
     for label, name in enumerate(data.class_names):
