@@ -14,8 +14,6 @@ from stage2 import tokenizer, transformer
 from tumorgen.cli import TumorgenCLI
 from tumorgen.commands import import_checkpoint, phantom, weights
 
-RUN = "first"  # what the documentation calls its runs
-
 
 class UnderstoodError(Exception):
     """Raised where a command would begin to work."""
@@ -28,9 +26,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert tumorgen("init", "--output", place / "experiments") == 0
     for block in documents.files():
         (place / block.title).write_text(block.text)
-    for stage, checkpoint in (("vqgan", tokenizer()), ("transformer", transformer())):
-        (place / "runs" / stage / RUN).mkdir(parents=True)
-        (place / "runs" / stage / RUN / "checkpoints").symlink_to(checkpoint.parent)
+    named = {word for command in documents.commands() for word in command if word.endswith("best.ckpt")}
+    for run in {Path(name).parents[1] for name in named}:
+        checkpoint = tokenizer() if run.parent.name.endswith("vqgan") else transformer()
+        (place / run).mkdir(parents=True)
+        (place / run / "checkpoints").symlink_to(checkpoint.parent)
         assert (checkpoint.parent / "best.ckpt").is_file()
     (place / "CKPT").symlink_to(transformer())
     return place
