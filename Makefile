@@ -6,7 +6,7 @@ PYTHON ?= python3
 RUN := $(VENV)/bin/python -m
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env docs test test-ci test-slow test-real evidence bench lint types check demo demo-check showcase showcase-check clean
+.PHONY: help env docs test test-ci test-all test-slow test-real evidence bench lint types check demo demo-check showcase showcase-check clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 test: env  ## the default test suite (minutes)
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
+test-ci: env  ## what CI adds to the default suite: kills, requeues, documentation (minutes)
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -m ci
+
+test-all: test test-ci test-slow  ## all tests that need neither real data nor a stopwatch
+
 test-slow: env  ## tests that train for minutes
 	$(RUN) pytest -m slow
 
@@ -33,9 +38,6 @@ evidence: env  ## floors, copies and the control at full size: is the evaluation
 bench: env  ## timings: each optimisation against its plain form, as ratios
 	$(RUN) pytest -m bench -s -p no:xdist
 
-test-ci: env  ## what CI adds to the default suite
-	$(RUN) pytest -m ci
-
 docs: env  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
 
@@ -46,7 +48,7 @@ lint: env  ## ruff: style, docstrings, imports, formatting
 types: env  ## mypy, strict
 	$(RUN) mypy
 
-check: lint types test  ## what has to pass before a change lands
+check: lint types test test-ci  ## what has to pass before a change lands
 
 demo: env  ## phantoms -> both stages -> samples -> picture sheets and a check, on a CPU
 	$(RUN) tumorgen demo --output demo

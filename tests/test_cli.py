@@ -95,7 +95,8 @@ def test_data_of_another_size_is_refused(finished: Path, tmp_path: Path, capsys:
         (["--model.discriminator_start", "3"], "model.discriminator_start is 3"),
         (["--data.roi_size", "18"], "roi_size 18 cannot be halved 2 times"),
         (["--ckpt_path", "nix.ckpt"], "nix.ckpt: no such checkpoint"),
-        (["--resume"], "--resume: no run with a checkpoint in"),
+        (["--ckpt_path", "last"], "last: no such checkpoint"),
+        (["--resume"], "--resume: no run of `fit` in"),
         (["--resume", "yesterday"], "--resume: no run 'yesterday'"),
     ],
 )

@@ -95,7 +95,13 @@ def test_held_out_figures_are_of_all_ranks(ranks: list[dict[str, Any]]) -> None:
 
 def test_one_run_folder_with_everything_in_it(place: Path) -> None:
     (run,) = (place / "runs" / "tiny").iterdir()
-    assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "csv"}
+    assert {path.name for path in run.iterdir()} - {".lock"} == {
+        "checkpoints",
+        "config.yaml",
+        "cost.json",
+        "csv",
+        "state.json",
+    }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert int(state["batches_seen"]) == 4, "two epochs of two batches per rank"

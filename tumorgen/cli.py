@@ -1,5 +1,6 @@
 """``tumorgen fit | validate | test | predict``: Lightning's CLI composes model, data and trainer from YAML."""
 
+import sys
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
@@ -15,7 +16,8 @@ from data_modules.errors import InputError
 from data_modules.files import atomic_path
 from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
 from tumorgen.runs.artifacts import VolumeArtifact
-from tumorgen.runs.folder import Run, find_run, new_run
+from tumorgen.runs.cost import CostFile
+from tumorgen.runs.folder import Run, earlier_run, leave_run, open_run, without_resume
 from tumorgen.runs.loggers import WandbOptions, group_of, run_loggers, run_tags
 from tumorgen.runs.progress import TimeLeft
 from tumorgen.runs.random_state import RandomState
@@ -27,6 +29,8 @@ from tumorgen.runs.remembered import (
     of_another_class,
     own_architecture,
 )
+from tumorgen.runs.signals import EndOnSignal, Killed
+from tumorgen.runs.state import StateFile
 from tumorgen.runs.volumes import VolumeWriter
 
 DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "spacing", "channels": "in_channels"}
@@ -69,18 +73,20 @@ class TumorgenCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         own = {"exit_on_error": False, "allow_abbrev": False}
-        super().__init__(
-            L.LightningModule,
-            L.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_kwargs={**own, **{name: dict(own, parser_mode="omegaconf") for name in SUBCOMMANDS}},
-            args=list(args),
-        )
+        self.command = without_resume(args)
+        with EndOnSignal() as self.signals:
+            super().__init__(
+                L.LightningModule,
+                L.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                parser_kwargs={**own, **{name: dict(own, parser_mode="omegaconf") for name in SUBCOMMANDS}},
+                args=list(args),
+            )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds trainer, model and data; only `fit` has to be told the model, the others find it in the checkpoint."""
@@ -110,7 +116,8 @@ class TumorgenCLI(LightningCLI):
             nargs="?",
             const="newest",
             default=None,
-            help="continue the newest run of the experiment, or the run of this id",
+            help="continue the newest run of the experiment, or the run of this id; auto: start a run, or go on with the one "
+            "of this --run_id, this job or this very command",
         )
         parser.add_class_arguments(WandbOptions, "wandb")
         parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.num_sanity_val_steps": 0})
@@ -138,13 +145,12 @@ class TumorgenCLI(LightningCLI):
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
         command = self.config.subcommand
         config = self.config[command]
-        if config.resume is not None:
-            if command != "fit":
-                raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{command}`.")
-            self.run = find_run(config.runs_dir, config.experiment, config.resume)
-            config.ckpt_path = str(self.run.last_checkpoint)
-        else:
-            self.run = new_run(config.runs_dir, config.experiment, config.run_id)
+        if config.resume is not None and command != "fit":
+            raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{command}`.")
+        place = (config.runs_dir, config.experiment)
+        self.earlier = earlier_run(*place, config.run_id, config.resume, self.command)
+        if command == "fit" and self.earlier is not None and self.earlier.last_checkpoint.is_file():
+            config.ckpt_path = str(self.earlier.last_checkpoint)
         config.wandb.group = config.wandb.group or self._group_built_on(config) or config.experiment
         if config.ckpt_path is None:
             return
@@ -171,10 +177,9 @@ class TumorgenCLI(LightningCLI):
         command = self.config.subcommand
         config = self.config[command]
         if command == "fit":
-            super().instantiate_classes()
+            self.config_init = self.parser.instantiate_classes(self.config)
+            self.datamodule, self.model = (self._get(self.config_init, name) for name in ("data", "model"))
             self._forget_foreign_facts()
-            if self.checkpoint is not None:
-                load_weights(self.model, self.checkpoint, config.ckpt_path)
         else:
             assert self.checkpoint is not None
             class_path, arguments = own_architecture(self.checkpoint, config.ckpt_path)
@@ -186,10 +191,13 @@ class TumorgenCLI(LightningCLI):
             self.config_init = {command: self._parser(command).instantiate_classes(parts)}
             self.datamodule = self._get(self.config_init, "data")
             self.model = build(class_path, arguments)
+        if self.checkpoint is not None:
             load_weights(self.model, self.checkpoint, config.ckpt_path)
-            self.trainer = self.instantiate_trainer()
         self.checkpoint = None  # three times the size of the model
         self._check_facts()
+        # last, so that a command that is refused leaves no folder behind
+        self.run = open_run(config.runs_dir, config.experiment, config.run_id, self.earlier)
+        self.trainer = self.instantiate_trainer()
 
     def _forget_foreign_facts(self) -> None:
         """Takes facts about the data that are no arguments of this model out of what its checkpoint builds it from."""
@@ -225,7 +233,8 @@ class TumorgenCLI(LightningCLI):
             trainer["logger"] = run_loggers(self.run, self.config.subcommand, options, tags)
         if trainer["logger"] and not trainer["fast_dev_run"] and self.config.subcommand == "fit":
             trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))
-        trainer["callbacks"] += [TimeLeft(), RandomState()]
+        trainer["callbacks"] += [TimeLeft(), RandomState(), self.signals, StateFile(self.run, self.command)]
+        trainer["callbacks"].append(CostFile(self.run))
         if self.config.subcommand == "predict":
             config["output"].checkpoint = Path(self.config.predict.ckpt_path)
             trainer["callbacks"].append(config["output"])
@@ -260,9 +269,16 @@ def main(args: Sequence[str]) -> TumorgenCLI:
 
     Raises:
         InputError: Something in the input cannot be used.
+        Killed: A signal ended the command.
         argparse.ArgumentError: An option is unknown or its value is not of its type.
     """
-    return TumorgenCLI(args)
+    try:
+        return TumorgenCLI(args)
+    except Killed as killed:
+        print(f"tumorgen: ended by {killed.name}", file=sys.stderr)
+        raise
+    finally:
+        leave_run()
 
 
 def _plain(value: Any) -> Any:

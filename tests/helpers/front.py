@@ -5,7 +5,6 @@ from pathlib import Path
 import yaml
 
 from tumorgen.__main__ import main
-from tumorgen.runs.folder import forget_run
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPERS = Path(__file__).parent
@@ -15,11 +14,7 @@ TINY_TRANSFORMER = HELPERS / "tiny_transformer.yaml"
 
 def tumorgen(*words: object) -> int:
     """Exit status of `tumorgen WORDS`."""
-    forget_run()
-    try:
-        return main([str(word) for word in words])
-    finally:
-        forget_run()
+    return main([str(word) for word in words])
 
 
 def only_run(experiment: str, runs: Path = Path("runs")) -> Path:

@@ -1,5 +1,7 @@
 """Accidents for training runs, to be named on the command line."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,6 +22,36 @@ class PowerCut(L.Callback):
     ) -> None:
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
             raise PowerCutError
+
+
+class SignalToSelf(L.Callback):
+    """Sends this process, and no other, a signal before the second batch of the first rank."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 1 and trainer.is_global_zero:
+            os.kill(os.getpid(), self.signum)
+
+
+class OnePowerCut(PowerCut):
+    """Ends the first attempt only, for attempts with the same command line; `memory` is a file that remembers it."""
+
+    def __init__(self, memory: str, epoch: int = 1, batch: int = 0) -> None:
+        super().__init__(epoch, batch)
+        self.memory = Path(memory)
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        if self.memory.exists():
+            return
+        try:
+            super().on_train_batch_start(*args)
+        except PowerCutError:
+            self.memory.touch()
+            raise
 
 
 class Setback(L.Callback):

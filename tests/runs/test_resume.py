@@ -1,6 +1,8 @@
 """A run that was interrupted and resumed is the run that was never interrupted."""
 
 import csv
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,28 @@ def test_configurations_are_kept(place: Path) -> None:
         assert second[key] is None, "a configuration starts a run anew"
 
 
+def test_the_state_tells_of_every_attempt(place: Path) -> None:
+    whole, cut = (json.loads((place / "tiny" / run / "state.json").read_text()) for run in ("whole", "cut"))
+    assert [attempt["outcome"] for attempt in whole["attempts"]] == ["finished"]
+    assert [attempt["outcome"] for attempt in cut["attempts"]] == ["PowerCutError", "finished"]
+    for state in (whole, cut):
+        times = [
+            state["started"],
+            *(a[at] for a in state["attempts"] for at in ("started", "ended")),
+            state["finished"],
+        ]
+        assert times == sorted(times)
+        assert state["command"][:3] == ["fit", "--config", str(TINY_VQGAN)]
+        assert "--resume" not in state["command"]
+
+
+def test_a_run_that_was_cut_off_has_not_finished(tmp_path: Path) -> None:
+    run = cut_off(tmp_path, "cut")
+    assert json.loads((run / "state.json").read_text())["finished"] is None
+    cost = json.loads((run / "cost.json").read_text())
+    assert (cost["updates"], last(run)["epoch"]) == (2, 0)
+
+
 def test_newest_is_the_run_that_was_worked_on_last(tmp_path: Path) -> None:
     cut_off(tmp_path, "b-first")
     cut_off(tmp_path, "a-second")
@@ -112,6 +136,51 @@ def test_newest_is_the_run_that_was_worked_on_last(tmp_path: Path) -> None:
     assert last(tmp_path / "tiny/a-second")["epoch"] == 1
     assert last(tmp_path / "tiny/b-first")["epoch"] == 0
     assert len(list((tmp_path / "tiny").iterdir())) == 2, "resuming opens no new folder"
+
+
+def test_a_run_that_was_killed_in_its_first_epoch_starts_anew_in_its_folder(place: Path, tmp_path: Path) -> None:
+    for words in (["--resume"], ["--run_id", "cut"], ["--run_id", "cut", "--resume", "auto"]):
+        runs = tmp_path / str(len(words))
+        run = cut_off(runs, "cut", epoch=0, batch=1)
+        assert not (run / "checkpoints").exists()
+        fit(runs, *words)
+        assert [folder.name for folder in run.parent.iterdir()] == ["cut"]
+        assert (run / "config.1.yaml").is_file()
+        assert differences(last(place / "tiny/whole")["state_dict"], last(run)["state_dict"]) == []
+
+
+@pytest.mark.parametrize(
+    "job", [{}, {"SLURM_ARRAY_JOB_ID": "1200", "SLURM_ARRAY_TASK_ID": "7"}], ids=["one task", "an array"]
+)
+def test_a_requeued_job_goes_on(
+    job: dict[str, str], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SLURM starts it again: the same command line, one restart more."""
+    ranks = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
+    for name, value in {"SLURM_JOB_ID": "1234", "SLURM_NTASKS": "1", **ranks, **job}.items():
+        monkeypatch.setenv(name, value)
+    common = ("--trainer.callbacks+=interruptions.OnePowerCut", f"--trainer.callbacks.memory={tmp_path / 'was'}")
+    with pytest.raises(PowerCutError):
+        fit(tmp_path / "runs", *common)
+    (run,) = (tmp_path / "runs/tiny").iterdir()
+    assert run.name == ("slurm-1200_7" if job else "slurm-1234")
+    assert last(run)["epoch"] == 0
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    fit(tmp_path / "runs", *common)
+    assert list((tmp_path / "runs/tiny").iterdir()) == [run]
+    assert differences(last(place / "tiny/whole")["state_dict"], last(run)["state_dict"]) == []
+    assert [int(row["step"]) for row in rows(run) if row["train/total"]] == [0, 1, 2, 3], "no step was taken twice"
+
+
+def test_one_command_line_starts_and_goes_on(place: Path, tmp_path: Path) -> None:
+    common = ("--trainer.callbacks+=interruptions.OnePowerCut", f"--trainer.callbacks.memory={tmp_path / 'was'}")
+    for _ in range(2):
+        with pytest.raises(PowerCutError) if not (tmp_path / "was").exists() else nullcontext():
+            fit(tmp_path / "runs", *common, "--resume", "auto")
+    (run,) = (tmp_path / "runs/tiny").iterdir()
+    assert differences(last(place / "tiny/whole")["state_dict"], last(run)["state_dict"]) == []
+    fit(tmp_path / "runs", "--seed_everything", 1, "--resume", "auto")
+    assert len(list((tmp_path / "runs/tiny").iterdir())) == 2, "another command is another run"
 
 
 def test_a_finished_run_has_nothing_left_to_do(place: Path) -> None:

@@ -117,7 +117,6 @@ def run_loggers(run: Run, job: str, options: WandbOptions, tags: Sequence[str] =
         options: Of Weights & Biases; its group is the experiment's name unless it says otherwise.
         tags: What the run is about; the first, the model, names the type of the job.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
     folder = "csv" if job == "fit" else f"csv-{job}"
     loggers: list[Logger] = [ContinuedCSVLogger(save_dir=run.folder, name="", version=folder)]
     if options.mode != "disabled":

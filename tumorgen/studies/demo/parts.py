@@ -114,8 +114,5 @@ def _available(what: str) -> bool:
 def _front(*words: str) -> None:
     """One of Lightning's four commands, as if typed."""
     from tumorgen.cli import main
-    from tumorgen.runs.folder import forget_run
 
-    forget_run()
     main(words)
-    forget_run()
