@@ -10,6 +10,7 @@ import pytest
 import wandb
 from front import ROOT, TINY_TRANSFORMER, TINY_VQGAN, read_yaml, tumorgen
 from PIL import Image
+from toy import ToyDataModule
 
 from tumorgen.runs.folder import Run
 from tumorgen.runs.loggers import RunRecord, WandbOptions, group_of, run_loggers, run_tags
@@ -109,10 +110,10 @@ def test_a_checkpoint_outside_of_its_run_has_no_group(tmp_path: Path) -> None:
 
 
 def test_folds_are_tags() -> None:
-    class Folded:
-        fold = 3
-
-    assert run_tags(Image.Image(), Folded(), 1) == ["Image", "Folded", "seed 1", "fold 3"]
+    data = ToyDataModule()
+    assert run_tags(Image.Image(), data, 1) == ["Image", "ToyDataModule", "seed 1"]
+    data.fold, data.folds = 3, 5
+    assert run_tags(Image.Image(), data, 1) == ["Image", "ToyDataModule", "seed 1", "fold 3"]
 
 
 def test_tables_are_staged_in_the_folder_of_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from data_modules.base import ROIDataModule
 from tumorgen.runs.folder import Run
 
 STEP, EPOCH = "trainer/global_step", "epoch"
@@ -139,13 +140,8 @@ def run_loggers(run: Run, job: str, options: WandbOptions, tags: Sequence[str] =
 
 def run_tags(model: object, data: object, seed: object) -> list[str]:
     """The model's and the data's class, the seed and, where the data have folds, the fold."""
-    fold = getattr(data, "fold", None)
-    return [
-        type(model).__name__,
-        type(data).__name__,
-        f"seed {seed}",
-        *([] if fold is None else [f"fold {fold}"]),
-    ]
+    tags = [type(model).__name__, type(data).__name__, f"seed {seed}"]
+    return [*tags, f"fold {data.fold}"] if isinstance(data, ROIDataModule) and data.folds > 1 else tags
 
 
 def group_of(checkpoint: Path | str | None) -> str | None:
