@@ -14,6 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from data_modules.errors import InputError
 from data_modules.files import atomic_path
+from tumorgen.__main__ import TRAINING
+from tumorgen.commands.parser import Parser
 from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
 from tumorgen.runs.artifacts import VolumeArtifact
 from tumorgen.runs.cost import CostFile
@@ -26,7 +28,6 @@ from tumorgen.runs.remembered import (
     asks_for_help,
     check_typed,
     checkpoint_named,
-    of_another_class,
     own_architecture,
 )
 from tumorgen.runs.signals import EndOnSignal, Killed
@@ -35,8 +36,6 @@ from tumorgen.runs.volumes import VolumeWriter
 
 DATA_FACTS = {"class_names": "class_names", "roi_size": "roi_size", "spacing": "spacing", "channels": "in_channels"}
 """Facts that the data module states, and the model's constructor arguments that take them over."""
-
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
 class SaveConfig(SaveConfigCallback):
@@ -72,8 +71,7 @@ class TumorgenCLI(LightningCLI):
     model: L.LightningModule
 
     def __init__(self, args: Sequence[str]) -> None:
-        own = {"exit_on_error": False, "allow_abbrev": False}
-        self.command = without_resume(args)
+        self.command, self.typed = args[0], without_resume(args)
         with EndOnSignal() as self.signals:
             super().__init__(
                 L.LightningModule,
@@ -84,26 +82,26 @@ class TumorgenCLI(LightningCLI):
                 save_config_kwargs={"save_to_log_dir": False},
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
-                parser_kwargs={**own, **{name: dict(own, parser_mode="omegaconf") for name in SUBCOMMANDS}},
-                args=list(args),
+                parser_class=Parser,
+                parser_kwargs={"prog": f"tumorgen {self.command}", "description": TRAINING[self.command]},
+                args=list(args[1:]),
+                run=False,  # one parser for the one command: references to other options count from the top of its YAML
             )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds trainer, model and data; only `fit` has to be told the model, the others find it in the checkpoint."""
+        fit = self.command == "fit"
         parser.add_lightning_class_args(L.Trainer, "trainer")
-        parser.add_lightning_class_args(L.LightningModule, "model", subclass_mode=True, required=self._adding == "fit")
+        parser.add_lightning_class_args(L.LightningModule, "model", subclass_mode=True, required=fit)
         parser.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
-
-    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        self._adding = subcommand
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "fit":
+        taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+        self._trainer_options = parser.add_method_arguments(L.Trainer, self.command, skip=taken)
+        if fit:
             for fact, argument in DATA_FACTS.items():
                 parser.link_arguments(f"data.{fact}", f"model.init_args.{argument}", apply_on="instantiate")
-        if subcommand == "predict":
+        if self.command == "predict":
             parser.add_class_arguments(VolumeWriter, "output")
             parser.set_defaults({"return_predictions": False})
-        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what concerns the run's folder and its dashboard."""
@@ -124,39 +122,34 @@ class TumorgenCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses; every command but `fit` starts from the model that the checkpoint remembers, so what is typed wins."""
-        command, *words = args
         self.checkpoint: dict[str, Any] | None = None
-        if command == "fit" or asks_for_help(words):
+        if self.command == "fit" or asks_for_help(args):
             self.config = parser.parse_args(args)
             return
-        path = checkpoint_named(words)
+        path = checkpoint_named(args)
         if path is None:
-            raise InputError(f"--ckpt_path: `tumorgen {command}` needs the checkpoint of a trained model.")
+            raise InputError(f"--ckpt_path: `tumorgen {self.command}` needs the checkpoint of a trained model.")
         self.checkpoint = read_checkpoint(path)
         class_path, remembered = own_architecture(self.checkpoint, path)
         changeable = getattr(find_class(class_path), "runtime_options", ())
-        check_typed(words, class_path, changeable)
-        self.config = parser.parse_args([command, *as_words(class_path, remembered), *words])
-        replaced = of_another_class(remembered, self.config[command].model.get("init_args", {}), changeable)
-        if replaced:
-            self.config = parser.parse_args([command, *as_words(class_path, remembered | replaced), *words])
+        check_typed(args, class_path, changeable)
+        self.config = parser.parse_args([*as_words(class_path, remembered), *args])
 
     def _parse_ckpt_path(self) -> None:
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
-        command = self.config.subcommand
-        config = self.config[command]
-        if config.resume is not None and command != "fit":
-            raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{command}`.")
+        config = self.config
+        if config.resume is not None and self.command != "fit":
+            raise InputError(f"--resume: continues training, so it goes with `fit`, not with `{self.command}`.")
         place = (config.runs_dir, config.experiment)
-        self.earlier = earlier_run(*place, config.run_id, config.resume, self.command)
-        if command == "fit" and self.earlier is not None and self.earlier.last_checkpoint.is_file():
+        self.earlier = earlier_run(*place, config.run_id, config.resume, self.typed)
+        if self.command == "fit" and self.earlier is not None and self.earlier.last_checkpoint.is_file():
             config.ckpt_path = str(self.earlier.last_checkpoint)
         config.wandb.group = config.wandb.group or self._group_built_on(config) or config.experiment
         if config.ckpt_path is None:
             return
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
         check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
-        if command == "fit":
+        if self.command == "fit":
             if "optimizer_states" not in self.checkpoint:
                 raise InputError(
                     f"--ckpt_path: {config.ckpt_path} holds a model but no state of its training (it was imported), so `fit` "
@@ -174,11 +167,10 @@ class TumorgenCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer."""
-        command = self.config.subcommand
-        config = self.config[command]
-        if command == "fit":
-            self.config_init = self.parser.instantiate_classes(self.config)
-            self.datamodule, self.model = (self._get(self.config_init, name) for name in ("data", "model"))
+        config = self.config
+        if self.command == "fit":
+            self.config_init = self.parser.instantiate_classes(config)
+            self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
             self._forget_foreign_facts()
         else:
             assert self.checkpoint is not None
@@ -188,8 +180,8 @@ class TumorgenCLI(LightningCLI):
             parts = config.clone()
             # the weights are loaded here, so Lightning need not read the file again
             del parts["model"], parts["ckpt_path"]
-            self.config_init = {command: self._parser(command).instantiate_classes(parts)}
-            self.datamodule = self._get(self.config_init, "data")
+            self.config_init = self.parser.instantiate_classes(parts)
+            self.datamodule = self.config_init.get("data")
             self.model = build(class_path, arguments)
         if self.checkpoint is not None:
             load_weights(self.model, self.checkpoint, config.ckpt_path)
@@ -198,6 +190,11 @@ class TumorgenCLI(LightningCLI):
         # last, so that a command that is refused leaves no folder behind
         self.run = open_run(config.runs_dir, config.experiment, config.run_id, self.earlier)
         self.trainer = self.instantiate_trainer()
+
+    def after_instantiate_classes(self) -> None:
+        """Runs the command."""
+        options = {name: self.config_init.get(name) for name in self._trainer_options}
+        getattr(self.trainer, self.command)(self.model, datamodule=self.datamodule, **options)
 
     def _forget_foreign_facts(self) -> None:
         """Takes facts about the data that are no arguments of this model out of what its checkpoint builds it from."""
@@ -222,25 +219,25 @@ class TumorgenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Builds the trainer with the run's folder, loggers, checkpoints and progress."""
-        config = self.config_init[self.config.subcommand]
+        config = self.config_init
         options, trainer = config["wandb"], config["trainer"]
         callbacks = trainer["callbacks"] or []
         trainer["callbacks"] = [callbacks] if isinstance(callbacks, L.Callback) else list(callbacks)
         if trainer["default_root_dir"] is None:
             trainer["default_root_dir"] = str(self.run.folder)
         if trainer["logger"] in (None, True) and not trainer["fast_dev_run"]:
-            tags = run_tags(self.model, self.datamodule, self.config[self.config.subcommand].seed_everything)
-            trainer["logger"] = run_loggers(self.run, self.config.subcommand, options, tags)
-        if trainer["logger"] and not trainer["fast_dev_run"] and self.config.subcommand == "fit":
+            tags = run_tags(self.model, self.datamodule, self.config.seed_everything)
+            trainer["logger"] = run_loggers(self.run, self.command, options, tags)
+        if trainer["logger"] and not trainer["fast_dev_run"] and self.command == "fit":
             trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))
-        trainer["callbacks"] += [TimeLeft(), RandomState(), self.signals, StateFile(self.run, self.command)]
+        trainer["callbacks"] += [TimeLeft(), RandomState(), self.signals, StateFile(self.run, self.typed)]
         trainer["callbacks"].append(CostFile(self.run))
-        if self.config.subcommand == "predict":
-            config["output"].checkpoint = Path(self.config.predict.ckpt_path)
+        if self.command == "predict":
+            config["output"].checkpoint = Path(self.config.ckpt_path)
             trainer["callbacks"].append(config["output"])
             if options.artifacts:
                 trainer["callbacks"].append(VolumeArtifact(config["output"]))
-        if self.config.subcommand == "fit" and trainer["enable_checkpointing"] is not False:
+        if self.command == "fit" and trainer["enable_checkpointing"] is not False:
             trainer["callbacks"] += self._checkpoints()
         if trainer["strategy"] == "ddp":
             trainer["strategy"] = getattr(self.model, "ddp_strategy", "ddp")

@@ -49,7 +49,7 @@ COMPLETE = {
     EVALUATE: ["evaluate", "--real", "real", "--generated", "samples", "--output", "out"],
     BENCHMARK: typed("benchmark"),
     "weights": ["weights", "lpips"],
-    "classifier": ["fit", "--config", "experiments/classifier.yaml", "--data.root", "BraTS2019"],
+    "classifier": ["fit", "--config", "experiments/classifier.yaml"],
     "stage 2": STAGE_2,
     "resume": FIT,
     "help": ["fit"],

@@ -51,19 +51,17 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> "ArgumentParser":
-    from jsonargparse import ActionConfigFile, ArgumentParser
+    from jsonargparse import ActionConfigFile
 
     from data_modules.brats import BraTSDataModule
     from tumorgen.benchmark.training import Budget, Hardware
     from tumorgen.classifier.module import GradeClassifier
+    from tumorgen.commands.parser import Parser
 
-    parser = ArgumentParser(
+    parser = Parser(
         prog="tumorgen benchmark",
         description="Trains a grade classifier with and without synthetic tumours, over the same folds and seeds, and tests "
         "it on held-out patients. `--data.help CLASS` and `--model.help CLASS` list the options of data and model.",
-        parser_mode="omegaconf",
-        exit_on_error=False,
-        allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="experiments/benchmark.yaml, or one of yours")
     parser.add_subclass_arguments(BraTSDataModule, "data", fail_untyped=False, required=True)

@@ -62,17 +62,15 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> "ArgumentParser":
-    from jsonargparse import SUPPRESS, ActionConfigFile, ArgumentParser
+    from jsonargparse import ActionConfigFile
 
     from data_modules.base import ROIDataModule
+    from tumorgen.commands.parser import Parser
 
-    parser = ArgumentParser(
+    parser = Parser(
         prog="tumorgen prepare",
         description="Cuts the regions of interest of a cohort into the cache, with a manifest and the folds. "
         "`tumorgen prepare --data.help data_modules.brats.BraTSDataModule` lists all options.",
-        parser_mode="omegaconf",
-        exit_on_error=False,
-        allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="an experiment; only its data section counts")
     parser.add_subclass_arguments(ROIDataModule, "data", fail_untyped=False, required=True)
@@ -81,7 +79,7 @@ def _parser() -> "ArgumentParser":
     )
     parser.set_defaults({"data": {"class_path": "data_modules.brats.BraTSDataModule"}})
     for section in _OTHER_SECTIONS:
-        parser.add_argument(f"--{section}", type=Any, default=None, help=SUPPRESS)
+        parser.add_argument(f"--{section}", type=Any, default=None, help="not used by this command")
     return parser
 
 

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import InputError
 from tumorgen.methods.loading import architecture, find_class
@@ -21,20 +21,18 @@ def checkpoint_named(args: Sequence[str]) -> str | None:
     Returns:
         None where there is none, for example because only help is asked for.
     """
-    found = None
+    settings = OmegaConf.create()
     for word, following in zip(args, [*args[1:], ""], strict=True):
         option, equals, value = word.partition("=")
         value = value if equals else following
         if option == "--ckpt_path":
-            found = value
+            settings.ckpt_path = value
         elif option in ("-c", "--config") and Path(value).is_file():
             try:
-                content = yaml.safe_load(Path(value).read_text())
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                settings.merge_with(OmegaConf.load(value))
+            except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException):
                 continue  # the parser reads the file too, and says what is wrong with it
-            if isinstance(content, dict):
-                found = content.get("ckpt_path") or found
-    return found
+    return cast(str | None, settings.get("ckpt_path"))
 
 
 def asks_for_help(args: Sequence[str]) -> bool:
@@ -69,31 +67,3 @@ def own_architecture(checkpoint: Mapping[str, Any], path: Path | str) -> tuple[s
 def as_words(class_path: str, arguments: Mapping[str, Any]) -> list[str]:
     """The options that give the parser a model of this class with these constructor arguments."""
     return ["--model", json.dumps({"class_path": class_path, "init_args": dict(arguments)}, default=str)]
-
-
-def of_another_class(
-    arguments: Mapping[str, Any], parsed: Mapping[str, Any], names: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Those of the arguments `names` that became objects of another class than the checkpoint's, with that class's defaults.
-
-    jsonargparse carries options that both classes know over from one to the other; what the checkpoint says of its sampler
-    says nothing about another one.
-    """
-    found = {}
-    for name in names:
-        chosen = _class(parsed.get(name))
-        if chosen is not None and chosen != _class(arguments.get(name)):
-            found[name] = {"class_path": chosen, "init_args": _defaults(chosen)}
-    return found
-
-
-def _class(value: Any) -> Any:
-    return value.get("class_path") if hasattr(value, "get") else None
-
-
-def _defaults(class_path: str) -> dict[str, Any]:
-    """Constructor arguments of a class that have a default in plain data."""
-    package, _, name = class_path.rpartition(".")
-    parameters = signature(getattr(import_module(package), name)).parameters.values()
-    plain = (bool, int, float, str, list, tuple, dict, type(None))
-    return {parameter.name: parameter.default for parameter in parameters if isinstance(parameter.default, plain)}

@@ -1,0 +1,19 @@
+"""Classes of a user's own, outside of tumorgen."""
+
+from tumorgen.methods.transformer.decoding import CachedAutoregressive
+from tumorgen.methods.vqgan.quantizers import FSQQuantizer
+
+
+class SignQuantizer(FSQQuantizer):
+    """Four bits; `beta` and `code_width` are options of the shipped codebook too, with other defaults."""
+
+    def __init__(self, code_width: int = 6, beta: float = 0.25) -> None:
+        super().__init__((2, 2, 2, 2), code_width)
+        self.beta = beta
+
+
+class WarmSampler(CachedAutoregressive):
+    """The default sampler with another default."""
+
+    def __init__(self, temperature: float = 1.5, top_k: int | None = None) -> None:
+        super().__init__(temperature, top_k)
