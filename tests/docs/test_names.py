@@ -8,6 +8,7 @@ from pydoc import locate
 import pytest
 from documents import blocks, commands, pages, prose, spans
 from front import ROOT
+from stage2 import tokenizer
 
 from tumorgen.methods.transformer.decoding import Sampler
 from tumorgen.methods.transformer.masking import MaskingStrategy
@@ -108,3 +109,11 @@ def test_a_part_of_one_s_own_has_as_many_methods_as_is_said(part: type, number: 
 def test_no_placeholder_is_left() -> None:
     text = "".join(pages().values())
     assert re.findall(r"^[A-Z0-9]+(?:_[A-Z0-9]+)+$|\bTODO\b|\bTBD\b|lorem", text, re.MULTILINE) == []
+
+
+def test_what_a_run_leaves_is_what_is_listed() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", pages()["docs/concepts/run_folder.md"], re.MULTILINE)
+    run = tokenizer().parents[1]
+    left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file() and path.name[0] != "."}
+    assert {name for name in rows if not (run / name).exists()} <= {"pictures/", "wandb/"}  # asked for, or turned off
+    assert left - set(rows) == {"csv/hparams.yaml"}

@@ -43,8 +43,8 @@ def commands(page: str | None = None) -> list[list[str]]:
     texts = [block.text for block in blocks("bash") if page in (None, block.page)]
     lines = "\n".join(texts).replace("\\\n", " ").splitlines()
     parts = [part for line in lines for part in re.split(r"\s&&\s", line)]
-    words = [shlex.split(part, comments=True) for part in parts]
-    return [command for command in words if command]
+    words = [shlex.split(part.replace("$SLURM_ARRAY_TASK_ID", "0"), comments=True) for part in parts]
+    return [command[command[0] == "srun" :] for command in words if command]
 
 
 def prose() -> str:
