@@ -18,6 +18,7 @@ from tumorgen.__main__ import TRAINING
 from tumorgen.commands.parser import Parser
 from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
 from tumorgen.runs.artifacts import VolumeArtifact
+from tumorgen.runs.checkpoints import DurableCheckpoints
 from tumorgen.runs.cost import CostFile
 from tumorgen.runs.folder import Run, earlier_run, leave_run, open_run, without_resume
 from tumorgen.runs.loggers import WandbOptions, group_of, run_loggers, run_tags
@@ -239,6 +240,8 @@ class TumorgenCLI(LightningCLI):
                 trainer["callbacks"].append(VolumeArtifact(config["output"]))
         if self.command == "fit" and trainer["enable_checkpointing"] is not False:
             trainer["callbacks"] += self._checkpoints()
+            plugins = trainer["plugins"] or []
+            trainer["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableCheckpoints()]
         if trainer["strategy"] == "ddp":
             trainer["strategy"] = getattr(self.model, "ddp_strategy", "ddp")
         return super().instantiate_trainer(**kwargs)

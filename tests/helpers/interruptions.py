@@ -1,10 +1,13 @@
 """Accidents for training runs, to be named on the command line."""
 
+import io
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 
 
 class PowerCutError(Exception):
@@ -35,6 +38,25 @@ class SignalToSelf(L.Callback):
     ) -> None:
         if batch_idx == 1 and trainer.is_global_zero:
             os.kill(os.getpid(), self.signum)
+
+
+def killed_while_saving(checkpoint: Any, path: Any) -> None:
+    """In place of `torch.save`: the process is killed when half of the file is written."""
+    content = io.BytesIO()
+    torch.serialization.save(checkpoint, content)
+    Path(path).write_bytes(content.getvalue()[: content.tell() // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillWhileSaving(L.Callback):
+    """Kills the process in the middle of a checkpoint of epoch `epoch`, counted from 0."""
+
+    def __init__(self, epoch: int = 1) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:
+            torch.save = killed_while_saving
 
 
 class OnePowerCut(PowerCut):

@@ -143,6 +143,9 @@ def open_run(runs_dir: Path, experiment: str, run_id: str | None = None, earlier
         earlier = Run(experiment, name, runs_dir / experiment / name)
     if first:
         _occupy(earlier.folder, job)
+        for folder in (earlier.folder, earlier.checkpoints):
+            for half in folder.glob(".*.tmp.*"):  # of `atomic_path`, when a process was killed in it
+                half.unlink()
     os.environ[_RUN_ID] = earlier.id
     return earlier
 
