@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -46,29 +47,46 @@ def modules() -> dict[str, list[str]]:
 
 
 def definitions() -> Iterator[dict[str, Any]]:
-    """The definitions of all metrics; what depends on the data has an example's value."""
-    from tumorgen.metrics import frechet, kid, manifold, memorisation, mmd, ms_ssim, shape
+    """The definitions of all metrics, as records of a few random volumes carry them."""
+    from tumorgen.evaluation.evaluate import evaluate
+    from tumorgen.evaluation.listed import listed_metrics
+    from tumorgen.metrics.metric import Real, Resampling, Volumes
 
-    yield mmd.definition(bandwidth=1.0)
-    yield mmd.definition(bandwidth=1.0, inputs="means of 8^3 blocks of voxels in [-1, 1]")
-    yield mmd.paper_definition(batch_size=4)
-    yield kid.definition()
-    yield frechet.definition(shrink=True, width=128)
-    yield manifold.definition()
-    yield {"name": "MS-SSIM diversity", **ms_ssim.definition("standard", 128)}
-    yield {"name": "MS-SSIM diversity, paper", **ms_ssim.definition("paper", 128)}
-    for figure in shape.FIGURES:
-        yield {"name": f"Plausible {figure}", **shape.definition(figure)}
-    yield {"name": "Memorisation share, voxels", **memorisation.definition("voxels", "held-out", size=64)}
-    yield {"name": "Memorisation share, features", **memorisation.definition("features", "held-out")}
+    drawn = 2 * torch.rand(16, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
+    volumes = Volumes.of(list(drawn), [0, 1] * 8)
+    training, held_out = volumes.select(torch.arange(8)), volumes.select(torch.arange(8, 16))
+    quick = Resampling(resamples=20, permutations=20, splits=4)
+    real = Real(("LGG", "HGG"), 4.0, held_out, volumes, training, held_out, [Means()], quick)
+    seen = set()
+    for record in evaluate(real, training, listed_metrics(), "samples"):
+        title = record.definition["title"]
+        if title not in seen:
+            seen.add(title)
+            yield {
+                key: value for key, value in record.definition.items() if key not in ("extractor", "seed", "pooling")
+            }
+
+
+class Means:
+    """Features that need no network: the definitions are the same for every extractor."""
+
+    name = "means"
+
+    def __call__(self, volume: torch.Tensor) -> torch.Tensor:
+        """Means over eighths of the volumes."""
+        return torch.nn.functional.adaptive_avg_pool3d(volume, 2).flatten(1)
+
+    def description(self) -> dict[str, Any]:
+        """The name."""
+        return {"name": self.name}
 
 
 def section(definition: Mapping[str, Any]) -> str:
     """A definition as a heading and a table."""
     rows = "\n".join(
-        f"| {key.replace('_', ' ')} | {cell(value)} |" for key, value in definition.items() if key != "name"
+        f"| {key.replace('_', ' ')} | {cell(value)} |" for key, value in definition.items() if key != "title"
     )
-    return f"## {definition['name']}\n\n| | |\n|---|---|\n{rows}\n"
+    return f"## {definition['title']}\n\n| | |\n|---|---|\n{rows}\n"
 
 
 def cell(value: object) -> str:

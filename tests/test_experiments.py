@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from front import HELPERS, ROOT, only_run, read_yaml, tumorgen
 from tiny import merged
+from volumes import write_volumes
+
+from tumorgen.results.records import read_results
 
 EXPERIMENTS = ROOT / "experiments"
 SHRINK_VQGAN, SHRINK_TRANSFORMER = HELPERS / "shrink_vqgan.yaml", HELPERS / "shrink_transformer.yaml"
@@ -66,6 +69,7 @@ TRAINED = [
 ]
 # run by tests/commands/test_benchmark.py
 BENCHMARKED = [("benchmark.yaml", "demo/benchmark.yaml")]
+EVALUATED = [("evaluate.yaml",)]
 SAMPLED = [("sample.yaml",), ("sample.yaml", "overlays/bf16_sampling.yaml")]
 each = pytest.mark.parametrize("shipped", TRAINED, ids=lambda shipped: "+".join(shipped.configs))
 
@@ -113,10 +117,31 @@ def generator(tokenizer: Path, tiny_cohort: Path, cache: Path, tmp_path_factory:
     return run / "checkpoints" / "last.ckpt"
 
 
+def test_it_evaluates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is what is used without being named, and takes a line more."""
+    write_volumes(tmp_path / "real", 12, manifest={}, parts=("train", "val", "test"))
+    write_volumes(tmp_path / "made", 4, seed=500, manifest={})
+    quick = ("--features", "classifier", "--resamples", 20, "--permutations", 20, "--splits", 4)
+    (tmp_path / "mine.yaml").write_text("metrics+:\n  - class_path: guest_metric.Brightness\n")
+    found = {}
+    configs = {
+        "shipped": [],
+        "named": ["--config", EXPERIMENTS / "evaluate.yaml"],
+        "mine": ["--config", tmp_path / "mine.yaml"],
+    }
+    for name, words in configs.items():
+        folders = ("--real", tmp_path / "real", "--generated", tmp_path / "made", "--output", tmp_path / name)
+        assert tumorgen("evaluate", *words, *folders, *quick) == 0
+        found[name] = [record.id for record in read_results(tmp_path / name / "evaluation.json").records]
+    assert found["shipped"] == found["named"] == found["mine"][:-1]
+
+
 def test_every_shipped_yaml_is_tested() -> None:
     names = {path.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob("*.yaml")}
     assert {
-        name for configs in [*(shipped.configs for shipped in TRAINED), *BENCHMARKED, *SAMPLED] for name in configs
+        name
+        for configs in [*(shipped.configs for shipped in TRAINED), *BENCHMARKED, *SAMPLED, *EVALUATED]
+        for name in configs
     } == names
 
 

@@ -73,7 +73,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorgen.commands.reconstruct.reconstruct", stop)
     monkeypatch.setattr("tumorgen.commands.evaluate._folders", stop)
     monkeypatch.setattr("tumorgen.commands.report.write_report", stop)
-    monkeypatch.setattr("tumorgen.results.dashboard.workspace.save", stop)
+    monkeypatch.setattr("tumorgen.results.dashboard.layout.find_runs", stop)
     monkeypatch.setattr("data_modules.brats.BraTSDataModule.prepare_data", stop)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tumorgen.evaluation.budget import CAUTION, Budget
+from tumorgen.evaluation.budget import Budget
 
 
 class HandClock:
@@ -30,25 +30,29 @@ def test_time_is_either_training_or_evaluation(clock: HandClock) -> None:
     assert budget.spent == 6
     assert budget.trained == 60
     assert budget.overhead == pytest.approx(0.1)
-    assert budget.kept
-    with budget.spending():
-        clock.now += 1
-    assert not budget.kept
-    assert Budget(None, clock).kept
 
 
-def test_what_fits_now_and_leaves_enough_for_the_end(clock: HandClock) -> None:
+def test_the_first_is_always_allowed_and_tells_what_the_next_takes(clock: HandClock) -> None:
     budget = Budget(0.1, clock)
     budget.start()
-    clock.now += 100  # of 400: 10 s now, 40 s in the end
-    assert budget.available(1.0) == pytest.approx(10)
-    assert budget.available(0.25) == pytest.approx(40)
-    just = 10 / CAUTION
-    assert budget.allows(just - 0.01, 0.25)
-    assert not budget.allows(just + 0.01, 0.25)
-    assert budget.allows(just - 0.01, 0.25, reserve=40 / CAUTION - just)
-    assert not budget.allows(just - 0.01, 0.25, reserve=40 / CAUTION - just + 0.02)
-    assert Budget(None, clock).allows(1e9)
+    assert budget.allows(0.01)
+    with budget.spending(once=True):
+        clock.now += 1000
+    assert budget.latest is None
+    assert budget.allows(0.01)
+
+
+@pytest.mark.parametrize(
+    ("trained", "progress", "allowed"), [(89, 1.0, False), (91, 1.0, True), (91, 0.7, False), (91, 0.6, True)]
+)
+def test_one_is_held_back_for_the_end(clock: HandClock, trained: float, progress: float, allowed: bool) -> None:
+    """An evaluation of 4 s counts as 5: with 4 s spent it needs 90 s of training, and 140 s in all for another at the end."""
+    budget = Budget(0.1, clock)
+    budget.start()
+    with budget.spending():
+        clock.now += 4
+    clock.now += trained
+    assert budget.allows(progress) == allowed
 
 
 def test_work_that_fails_was_paid_for_as_well(clock: HandClock) -> None:
@@ -63,6 +67,7 @@ def test_work_that_fails_was_paid_for_as_well(clock: HandClock) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert budget.spent == 3
+    assert Budget(None, clock).allows(0.1)
 
 
 def test_a_resumed_run_counts_on(clock: HandClock) -> None:
@@ -72,6 +77,7 @@ def test_a_resumed_run_counts_on(clock: HandClock) -> None:
     with first.spending():
         clock.now += 4
     again.load_state_dict(first.state_dict())
+    assert again.latest == 4
     clock.now += 1000  # the machine was off
     assert (again.spent, again.trained) == (4, 50)
     again.start()
@@ -79,4 +85,4 @@ def test_a_resumed_run_counts_on(clock: HandClock) -> None:
     with again.spending():
         clock.now += 1
     assert (again.spent, again.trained) == (5, 60)
-    assert again.state_dict() == {"spent": 5, "trained": 60}
+    assert again.state_dict() == {"spent": 5, "trained": 60, "latest": 1}

@@ -1,26 +1,23 @@
 """Feature extractors: one contract, weights that are there or an error that says how, checksums of what was used."""
 
-import numpy as np
 import pytest
 import torch
+from held import blobs, real_of, volumes_of
 from torch import nn
-from volumes import write_volumes
 
 from data_modules.errors import InputError
 from data_modules.files import sha256
-from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.evaluation.extractors import (
     ClassifierExtractor,
     MRIExtractor,
     TorchScriptExtractor,
-    extract,
-    shrunk,
     weights_checksum,
 )
 from tumorgen.evaluation.features import extractors_for, trained_here
 from tumorgen.methods.loading import build
+from tumorgen.metrics.metric import Resampling
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.pretrained.weights import MRI_FEATURES, write_weights
 
@@ -86,9 +83,7 @@ def test_classifier_features_of_volumes_shrunk_to_what_it_was_trained_on():
     extractor = ClassifierExtractor(network, "here", side=16)
     x = volumes()
     blocks = x.view(3, 1, 16, 2, 16, 2, 16, 2).mean((3, 5, 7))
-    torch.testing.assert_close(shrunk(x, 16), blocks)
     torch.testing.assert_close(extractor(x), network.features(blocks).detach())
-    assert shrunk(blocks, 16) is blocks
     assert extractor.description()["input"] == "block means, 16 voxels a side"
     assert "input" not in ClassifierExtractor(network, "here").description()
 
@@ -142,32 +137,25 @@ class Log(nn.Module):
 
 
 def test_features_do_not_depend_on_batches(tmp_path):
-    folder = VolumeFolder(write_volumes(tmp_path / "x", 4, manifest={}))
+    made = torch.cat([*blobs(0, 4)])
     extractor = TorchScriptExtractor(script(tmp_path / "pool.pt", Pool()))
-    alone = extract(extractor, folder, batch_size=1)
-    torch.testing.assert_close(extract(extractor, folder), alone)
-    torch.testing.assert_close(extract(extractor, folder, [5, 2], batch_size=3), alone[[5, 2]])
+    alone = torch.cat([extractor(volume[None]) for volume in made])
+    torch.testing.assert_close(volumes_of(blobs(0, 4)).features(extractor), alone)
+    torch.testing.assert_close(volumes_of(blobs(0, 4)).select(torch.tensor([5, 2])).features(extractor), alone[[5, 2]])
     assert alone.shape == (8, 2)
-    with pytest.raises(InputError, match="no volumes"):
-        extract(extractor, folder, [])
 
 
-def test_the_classifier_trained_on_the_spot_sees_training_volumes_only_and_is_seeded(tmp_path):
-    parts = ("train", "train", "val", "test")
-    folder = VolumeFolder(write_volumes(tmp_path / "a", 4, manifest={"kind": "real"}, parts=parts))
-    first = trained_here(folder, None, seed=3)
-    assert first.checksum == trained_here(folder, None, seed=3).checksum
-    assert first.checksum != trained_here(folder, None, seed=4).checksum
-    assert "20 epochs on 4 real volumes held apart" in first.description()["origin"]
-    for name, part in folder.parts.items():
-        if part != "train":  # other held-out volumes, same network
-            folder._kept[folder.names.index(name)] = ((slice(0, 1),) * 3, np.ones((1, 1, 1), np.float32))
-    assert trained_here(folder, None, seed=3).checksum == first.checksum
-    plain = VolumeFolder(write_volumes(tmp_path / "b", 2, manifest={}))
-    assert "4 real volumes it also judges" in trained_here(plain, None, 0).description()["origin"]
-    alone = VolumeFolder(write_volumes(tmp_path / "c", 2, manifest={}, classes=("LGG",)))
+def test_the_classifier_trained_on_the_spot_sees_training_volumes_only_and_is_seeded():
+    training, held_out = blobs(0, 2), blobs(1000, 2)
+    first = trained_here(real_of(training, held_out))
+    assert first.checksum == trained_here(real_of(training, [some * 0 for some in held_out])).checksum
+    assert first.checksum != trained_here(real_of(training, held_out, resampling=Resampling(seed=4))).checksum
+    assert first.description()["origin"] == (
+        "SmallCNN, 20 epochs on 4 real volumes held apart from those that are compared, seed 0"
+    )
+    assert "4 real volumes it also judges" in trained_here(real_of(training)).description()["origin"]
     with pytest.raises(InputError, match="all of one class"):
-        trained_here(alone, None, 0)
+        trained_here(real_of([training[0], training[1][:0]], held_out))
 
 
 def test_a_classifier_that_fit_trained(tmp_path):
@@ -184,14 +172,14 @@ def test_a_classifier_that_fit_trained(tmp_path):
 
 
 def test_names_become_extractors(tmp_path, cache):
-    folder = VolumeFolder(write_volumes(tmp_path / "x", 2, manifest={}))
+    real = real_of(blobs(0, 2), blobs(1000, 2))
     path = script(tmp_path / "pool.pt", Pool())
-    found = extractors_for(["mri", "classifier", str(path)], folder, normalisation="zscore")
+    found = extractors_for(f"mri, classifier,{path}", real, normalisation="zscore")
     assert [extractor.name for extractor in found] == ["mri", "classifier", "pool.pt"]
     assert found[2].normalisation == "zscore"
     with pytest.raises(InputError, match="two extractors are called mri"):
-        extractors_for(["mri", "mri"], folder)
+        extractors_for("mri,mri", real)
     with pytest.raises(InputError, match="names no feature extractor"):
-        extractors_for([], folder)
+        extractors_for(",", real)
     with pytest.raises(InputError, match=r"absent\.ckpt: no such checkpoint"):
-        extractors_for([str(tmp_path / "absent.ckpt")], folder)
+        extractors_for(str(tmp_path / "absent.ckpt"), real)

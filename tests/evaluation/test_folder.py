@@ -2,20 +2,23 @@
 
 import numpy as np
 import pytest
-import torch
 from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
 from data_modules.volumes.folder import VolumeFolder
-from tumorgen.classifier.networks import SmallCNN
-from tumorgen.evaluation.extractors import ClassifierExtractor
+from tumorgen.evaluation.compare import Folders, Options
+from tumorgen.evaluation.downstream import DownstreamAUC
 from tumorgen.evaluation.folder import check_output, evaluate_to
-from tumorgen.evaluation.groups import Settings
 from tumorgen.evaluation.pictures import best_flip
+from tumorgen.metrics.kid import KID
+from tumorgen.metrics.memorisation import Memorisation
+from tumorgen.metrics.metric import Resampling
+from tumorgen.metrics.shape import ShapePlausibility
 from tumorgen.results.layouts import evaluation_tables
 from tumorgen.results.records import read_results
 
-SETTINGS = Settings(resamples=20, permutations=20, splits=4, passes=5, pairs=4, neighbours=2, mmd_batch=2, closest=2)
+METRICS = (KID(), ShapePlausibility(), Memorisation(closest=2), DownstreamAUC(1, 1))
+QUICK = Resampling(resamples=20, permutations=20, splits=4)
 FILES = {
     "evaluation.json",
     "table.md",
@@ -31,8 +34,7 @@ def inputs(tmp_path_factory):
     parts = ("train", "val", "test")
     real = VolumeFolder(write_volumes(root / "real", 12, manifest={"kind": "real"}, parts=parts))
     generated = VolumeFolder(write_volumes(root / "samples", 4, seed=500, manifest={"method": "X"}))
-    torch.manual_seed(0)
-    return real, generated, [ClassifierExtractor(SmallCNN(widths=(4, 8)), "untrained")], SETTINGS
+    return Folders(real, generated), METRICS, Options("classifier"), QUICK
 
 
 def files(folder):
@@ -63,7 +65,7 @@ def test_everything_is_there_and_agrees(inputs, tmp_path):
     pairs = results.extra["closest_pairs"]
     assert [pair["space"] for pair in pairs] == ["voxels"] * 2 + ["classifier"] * 2
     assert all(pair["generated"].startswith(("LGG/LGG_", "HGG/HGG_")) for pair in pairs)
-    training = {name for name, part in inputs[0].parts.items() if part == "train"}
+    training = {name for name, part in inputs[0].real.parts.items() if part == "train"}
     assert {pair["training"] for pair in pairs} <= training
 
 
@@ -75,7 +77,8 @@ def test_an_evaluation_is_replaced_only_when_told(inputs, tmp_path):
     with pytest.raises(InputError, match=r"--output: .*x holds an evaluation already.*--overwrite true"):
         evaluate_to(output, *inputs)
     assert (output / "evaluation.json").read_bytes() == before
-    evaluate_to(output, *inputs, label="again", overwrite=True)
+    folders, metrics, _, resampling = inputs
+    evaluate_to(output, folders, metrics, Options("classifier", label="again"), resampling, overwrite=True)
     assert files(output) == FILES | {"report.html"}
     assert read_results(output / "evaluation.json").extra["inputs"]["generated"]["label"] == "again"
 

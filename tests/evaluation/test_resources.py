@@ -16,27 +16,29 @@ from data_modules.volumes.file import to_nifti
 MEASURED = """
 import json, resource, sys, time
 from pathlib import Path
-import torch
 from data_modules.volumes.folder import VolumeFolder
-from tumorgen.classifier.networks import SmallCNN
-from tumorgen.evaluation.extractors import ClassifierExtractor, MRIExtractor
-import tumorgen.evaluation.compare
-from tumorgen.evaluation.features import trained_here
+from tumorgen.evaluation.compare import Folders, Options
 from tumorgen.evaluation.folder import evaluate_to
-from tumorgen.evaluation.groups import Settings
+from tumorgen.evaluation.listed import listed_metrics
+from tumorgen.evaluation.downstream import DownstreamAUC
+from tumorgen.metrics.memorisation import Memorisation
+from tumorgen.metrics.metric import Resampling
+from tumorgen.metrics.mmd_paper import PaperMMD
+from tumorgen.metrics.ms_ssim import MSSSIMDiversity
 
-settings, features, roots = Settings(**json.loads(sys.argv[1])), sys.argv[2], [Path(root) for root in sys.argv[3:]]
-torch.manual_seed(0)
-keep = int(settings.memory * 2**29)
+settings, size, roots = json.loads(sys.argv[1]), sys.argv[2], [Path(root) for root in sys.argv[3:]]
+metrics, resampling = listed_metrics(), Resampling()
+if size == "tiny":
+    resampling = Resampling(resamples=20, permutations=20, splits=4)
+    quick = (PaperMMD(passes=5, memory=0.03), MSSSIMDiversity(pairs=2), Memorisation(side=16), DownstreamAUC(1, 1, 2))
+    metrics = [next((one for one in quick if type(one) is type(metric)), metric) for metric in metrics]
+for metric in metrics:
+    vars(metric).update({key: value for key, value in settings.items() if key in vars(metric)})
 for root in roots:
     begin = time.process_time()
-    real, generated = (VolumeFolder(root / name, intensities="[0, 1]", keep=keep) for name in ("real", "generated"))
-    if features == "tiny":
-        tumorgen.evaluation.compare.FINEST_SIDE = 16
-        extractors = [ClassifierExtractor(SmallCNN(widths=(2, 4)), "untrained", side=16)]
-    else:
-        extractors = [MRIExtractor(), trained_here(real, None, 0)]
-    evaluate_to(root / "results", real, generated, extractors, settings)
+    real, generated = (VolumeFolder(root / name, intensities="[0, 1]", keep=2**24) for name in ("real", "generated"))
+    features = "classifier" if size == "tiny" else "mri,classifier"
+    evaluate_to(root / "results", Folders(real, generated), metrics, Options(features), resampling)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"peak_mib": peak, "seconds": time.process_time() - begin}))
 """
@@ -57,15 +59,15 @@ def linked(root: Path, size: int, spacing: float, numbers: dict[str, dict[str, i
     return root
 
 
-def measure(features: str, *roots: Path, **settings: object) -> list[dict[str, float]]:
+def measure(size: str, *roots: Path, **settings: object) -> list[dict[str, float]]:
     """Peak memory of a process so far, and processor time, after each of several evaluations."""
     threads = {
-        "OMP_NUM_THREADS": "1" if features == "tiny" else "2",
+        "OMP_NUM_THREADS": "1" if size == "tiny" else "2",
         "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_ARENA_MAX": "2",
     }
     out = subprocess.run(
-        [sys.executable, "-c", MEASURED, json.dumps(settings), features, *map(str, roots)],
+        [sys.executable, "-c", MEASURED, json.dumps(settings), size, *map(str, roots)],
         capture_output=True,
         text=True,
         check=True,
@@ -79,8 +81,7 @@ def test_memory_hardly_grows_with_the_number_of_volumes(tmp_path):
     few = {"generated": {"LGG": 4, "HGG": 4}, "real": {"LGG": 8, "HGG": 8}}
     many = {"generated": {"LGG": 4, "HGG": 4}, "real": {"LGG": 8, "HGG": 48}}
     roots = [linked(tmp_path / name, 96, 1.0, part, distinct=3) for name, part in (("few", few), ("many", many))]
-    quick = {"resamples": 20, "permutations": 20, "splits": 4, "passes": 5, "pairs": 2, "closest": 1, "neighbours": 2}
-    before, after = measure("tiny", *roots, memory=0.03, **quick)
+    before, after = measure("tiny", *roots)
     assert after["peak_mib"] - before["peak_mib"] < 70, (before, after)
 
 

@@ -1,4 +1,4 @@
-"""A generator, a measure and a clock whose seconds are stated, not measured: what a budget does is then known exactly."""
+"""A generator, a metric and a clock whose seconds are stated, not measured: what a budget does is then known exactly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,8 @@ from stage2_probes import Noise
 from torch import Tensor
 from toy import ToyDataModule
 
-from tumorgen.evaluation.measures import Measure
+from tumorgen.metrics.metric import Measure, Metric, Real, Volumes
+from tumorgen.results.records import Record
 from tumorgen.types import Labels, Volume
 
 
@@ -46,24 +47,22 @@ class Learner(Noise):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-class Slow(Measure):
-    """Finds nothing, in `duration` s; says beforehand how long it takes, `guess` times too much. Knows when it was asked."""
+class Slow(Metric):
+    """Finds nothing, in `duration` s; prepares for `preparation` s. Knows after how many seconds of the clock it was asked."""
 
-    def __init__(self, clock: Clock, duration: float, guess: float = 1.0) -> None:
-        self.clock, self.duration, self.guess = clock, duration, guess
-        self.asked: list[str] = []
+    def __init__(self, clock: Clock, duration: float, preparation: float = 0.0) -> None:
+        self.clock, self.duration, self.preparation = clock, duration, preparation
+        self.asked: list[float] = []
 
-    def seconds(self, one: Volume, cases: Any, clock: Any) -> float:
-        assert clock is self.clock
-        return self.guess * self.duration
+    def prepare(self, real: Real) -> Measure:
+        self.clock.now += self.preparation
 
-    def prepare(self, real: Any, class_names: tuple[str, ...]) -> None:
-        pass
+        def measure(generated: Volumes) -> list[Record]:
+            self.asked.append(self.clock.now)
+            self.clock.now += self.duration
+            return []
 
-    def records(self, samples: Any) -> list[Any]:
-        self.asked.append(samples.name)
-        self.clock.now += self.duration
-        return []
+        return measure
 
 
 def trainer(folder: Any, callbacks: Sequence[L.Callback], **options: Any) -> L.Trainer:

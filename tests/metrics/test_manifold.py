@@ -91,5 +91,5 @@ def test_too_few_cases_for_k_are_refused():
 
 
 def test_definition_states_k():
-    assert definition()["k"] == 5
-    assert "k = 3" in definition(3)["name"]
+    assert definition("density")["k"] == 5
+    assert definition("recall", 3)["k"] == 3

@@ -9,17 +9,14 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.metrics.pairwise import rbf_kernel as sklearn_rbf
 
 from tumorgen.metrics.gram import linear_gram
-from tumorgen.metrics.mmd import (
-    block_means,
-    definition,
-    median_bandwidth,
+from tumorgen.metrics.mmd import block_means, definition, median_bandwidth, rbf_kernel
+from tumorgen.metrics.mmd_paper import definition as paper_definition
+from tumorgen.metrics.mmd_paper import (
     mmd_paper,
     mmd_paper_batch,
     mmd_paper_expected,
     mmd_paper_floor,
     mmd_paper_interval,
-    paper_definition,
-    rbf_kernel,
 )
 from tumorgen.metrics.two_sample import mmd2
 
@@ -164,9 +161,9 @@ def test_block_means():
 
 def test_definitions_say_what_the_figures_depend_on():
     paper = paper_definition(batch_size=4)
-    assert "B = 4" in paper["name"]
-    assert "[-1, 1]" in paper["name"]
+    assert "B = 4" in paper["title"]
+    assert paper["data_range"] == "[-1, 1]"
     assert (paper["batch_size"], paper["passes"], paper["better"]) == (4, 100, "lower")
-    rbf = definition(math.pi, "means of 8^3 blocks")
+    rbf = definition("MMD", math.pi, "means of 8^3 blocks")
     assert rbf["bandwidth"] == math.pi
-    assert "means of 8^3 blocks" in rbf["name"]
+    assert "means of 8^3 blocks" in rbf["inputs"]

@@ -322,6 +322,3 @@ def test_definitions_say_what_differs():
     assert "13 taps" in paper["window"]
     assert "four times" in paper["recipe"]
     assert standard["better"] == "real"
-    fidelity = definition("standard", 32, "fidelity")
-    assert fidelity["better"] == "higher"
-    assert fidelity["use"] != standard["use"]

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 
-from tumorgen.metrics.shape import FIGURES, Shape, ShapePlausibility, definition, plausible_share, shape_of
+from tumorgen.metrics.shape import PROPERTIES, Shape, definition, plausible_share, shape_of
 
 
 def body(mask: np.ndarray) -> np.ndarray:
@@ -102,15 +101,15 @@ def test_texture_by_brute_force() -> None:
 # ---------------------------------------------------------------------- many and none
 
 
-def test_all_figures_are_there_to_be_compared() -> None:
+def test_all_properties_are_there_to_be_compared() -> None:
     real = [Shape(float(v), float(v), float(v), v, float(v)) for v in range(101)]
     odd = [Shape(50.0, 50.0, 50.0, 50, 50.0), Shape(50.0, 50.0, 50.0, 50, 99.0), Shape(50.0, 50.0, 50.0, 1, 50.0)]
-    found = plausible_share(odd, real, FIGURES)
+    found = plausible_share(odd, real, PROPERTIES)
     assert found == pytest.approx(
         {"volume": 1, "extent": 1, "compactness": 1, "components": 2 / 3, "texture": 2 / 3, "all": 1 / 3}
     )
-    assert set(FIGURES) == set(Shape._fields)
-    assert len({definition(name)["figure"] for name in found}) == 6
+    assert set(PROPERTIES) == set(Shape._fields)
+    assert len({definition(name)["property"] for name in found}) == 6
 
 
 def test_nothing_to_compare() -> None:
@@ -118,14 +117,3 @@ def test_nothing_to_compare() -> None:
     assert all(math.isnan(share) for share in plausible_share([], real).values())
     with pytest.raises(ValueError, match="got none"):
         plausible_share(real, [])
-
-
-def test_metric_is_the_function() -> None:
-    real = [shape_of(ball(np.full((32, 32, 32), 0.3), radius), 2.0) for radius in (6, 8, 10, 12)]
-    generated = np.stack([ball(np.full((32, 32, 32), 0.3), radius) for radius in (3, 9, 11)])
-    metric = ShapePlausibility(real, spacing=2.0)
-    metric.update(torch.from_numpy(generated[:1, None]))
-    metric.update(torch.from_numpy(generated[1:, None]))
-    expected = plausible_share([shape_of(volume, 2.0) for volume in generated], real, FIGURES)
-    assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(expected)
-    assert 0 < expected["volume"] < 1

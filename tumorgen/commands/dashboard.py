@@ -21,13 +21,13 @@ def run(argv: Sequence[str]) -> int:
         0.
 
     Raises:
-        InputError: `wandb-workspaces` is missing, nobody is logged in, or a result file cannot be read.
+        InputError: There are no runs, `wandb-workspaces` is missing, nobody is logged in, or a result file cannot be read.
     """
     parser = ArgumentParser(prog="tumorgen dashboard", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--project", type=str, default="tumorgen", help="project that holds the runs")
     parser.add_argument("--entity", type=str, default="", help="user or team (default: the account's)")
     parser.add_argument(
-        "--class_names", type=list[str], default=["LGG", "HGG"], help="classes of the data, in order: '[LGG, HGG]'"
+        "--runs_dir", type=Path, default=Path("runs"), help="folder of runs: what they have logged is laid out"
     )
     parser.add_argument(
         "--results",
@@ -38,10 +38,10 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path | None, default=None, help="write the specification here; upload nothing")
     options = parser.parse_args(list(argv))
     from data_modules.files import write_json
-    from tumorgen.results.dashboard.layout import sections
+    from tumorgen.results.dashboard.layout import find_runs, sections
     from tumorgen.results.dashboard.workspace import Place, save, specification
 
-    place, parts = Place(options.project, options.entity), sections(options.class_names)
+    place, parts = Place(options.project, options.entity), sections(find_runs(options.runs_dir))
     tables = [table for path in options.results for table in result_tables(path)]
     if options.output is None:
         for address in save(place, parts, tables):

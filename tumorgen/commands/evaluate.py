@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
 from data_modules.errors import InputError
 
 if TYPE_CHECKING:
-    from data_modules.volumes.folder import VolumeFolder
-    from tumorgen.evaluation.groups import Settings
+    from tumorgen.evaluation.compare import Folders
+
+_KEPT = 2**24  # bytes: what is read to find out whether a stated range is the right one
 
 
 def run(argv: Sequence[str]) -> int:
@@ -25,41 +26,27 @@ def run(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(list(argv))
     _check(options)
-    import torch
     from rich.console import Console
 
-    from tumorgen.evaluation.features import extractors_for
+    from tumorgen.evaluation.compare import Options
     from tumorgen.evaluation.folder import check_output, evaluate_to
-    from tumorgen.evaluation.groups import Settings
+    from tumorgen.metrics.metric import Resampling
     from tumorgen.results.layouts import evaluation_tables
 
     check_output(options.output, options.overwrite)
-    settings = Settings(**{field.name: options[field.name] for field in fields(Settings)})
-    console, progress = Console(), Console(stderr=True)
+    how = Options(**{field.name: options[field.name] for field in fields(Options)})
+    resampling = Resampling(**{field.name: options[field.name] for field in fields(Resampling)})
+    metrics = parser.instantiate_classes(options).metrics
+    console, errors = Console(), Console(stderr=True)
 
-    def say(what: str) -> None:
-        progress.print(what, style="dim", markup=False, highlight=False)
+    def progress(what: str) -> None:
+        errors.print(what, style="dim", markup=False, highlight=False)
 
-    real, generated, training = _folders(options, settings)
-    for folder in filter(None, (real, generated, training)):
+    folders = _folders(options)
+    for folder in filter(None, (folders.real, folders.generated, folders.training)):
         for note in folder.conversions:
-            say(f"{folder.folder}: {note}")
-    names = [name.strip() for name in options.features.split(",") if name.strip()]
-    say("feature extractors")
-    extractors = extractors_for(names, real, training, settings.seed, options.script_normalisation)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    extractors = [extractor.to(device) for extractor in extractors]
-    evaluation = evaluate_to(
-        options.output,
-        real,
-        generated,
-        extractors,
-        settings,
-        label=options.label,
-        training=training,
-        overwrite=options.overwrite,
-        say=say,
-    )
+            progress(f"{folder.folder}: {note}")
+    evaluation = evaluate_to(options.output, folders, metrics, how, resampling, options.overwrite, progress)
     for table in evaluation_tables(evaluation.records):
         console.print(table.to_rich())
     print(options.output)
@@ -67,9 +54,19 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    from tumorgen.evaluation.groups import Settings
+    from tumorgen.evaluation.compare import Options
+    from tumorgen.evaluation.listed import shipped_list
+    from tumorgen.metrics.metric import Metric, Resampling
 
-    parser = ArgumentParser(prog="tumorgen evaluate", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog="tumorgen evaluate",
+        description=__doc__,
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_config_files=[str(shipped_list())],
+    )
+    parser.add_argument("--config", action="config", help="YAML with options, for example a list of metrics")
+    parser.add_argument("--metrics", type=list[Metric], help="what is measured (experiments/evaluate.yaml)")
     parser.add_argument(
         "--real",
         type=Path,
@@ -84,23 +81,6 @@ def _parser() -> ArgumentParser:
         type=Path | None,
         default=None,
         help="folder of the real volumes that the generator was trained on, if those of --real are all held out",
-    )
-    parser.add_argument(
-        "--features",
-        type=str,
-        default="mri,classifier",
-        help="feature spaces, with commas: mri, "
-        "classifier (trained here), a classifier's checkpoint (.ckpt), TorchScript files (trusted ones only: "
-        "they are run)",
-    )
-    parser.add_argument(
-        "--script_normalisation",
-        type=Literal["none", "zscore"],
-        default="none",
-        help="what TorchScript networks see: [-1, 1], or z-scores of the tumour's voxels on 0",
-    )
-    parser.add_argument(
-        "--label", type=str | None, default=None, help="what to call the generated volumes; default: the folder's name"
     )
     parser.add_argument(
         "--convert",
@@ -124,7 +104,8 @@ def _parser() -> ArgumentParser:
             help=f"directions of the stored axes of the "
             f"{which} volumes, such as SPL for arrays (D, H, W), if their headers are of no worth",
         )
-    parser.add_class_arguments(Settings)
+    parser.add_class_arguments(Options)
+    parser.add_class_arguments(Resampling)
     return parser
 
 
@@ -140,22 +121,16 @@ def _check(options: Any) -> None:
             raise InputError(f"--output: {options.output} is the folder of --{key}; choose another one.")
 
 
-def _folders(options: Any, settings: "Settings") -> tuple["VolumeFolder", "VolumeFolder", "VolumeFolder | None"]:
+def _folders(options: Any) -> "Folders":
     """Real, generated and training volumes; the latter two as the first one is."""
     from data_modules.volumes.folder import VolumeFolder
+    from tumorgen.evaluation.compare import Folders
 
     def read(folder: Path, which: str, **alike: Any) -> VolumeFolder:
         intensities, axes = options[f"{which}_intensities"], options[f"{which}_axes"]
-        return VolumeFolder(
-            folder,
-            intensities=intensities,
-            axes=axes,
-            convert=options.convert,
-            keep=int(settings.memory * 2**29),
-            **alike,
-        )
+        return VolumeFolder(folder, intensities=intensities, axes=axes, convert=options.convert, keep=_KEPT, **alike)
 
     real = read(options.real, "real")
     alike = {"class_names": real.class_names, "roi_size": real.roi_size, "spacing": real.spacing}
     training = None if options.training is None else read(options.training, "real", **alike)
-    return real, read(options.generated, "generated", **alike), training
+    return Folders(real, read(options.generated, "generated", **alike), training)

@@ -1,4 +1,4 @@
-"""How much of a run's time may go into looking at it: measured, predicted, kept."""
+"""How much of a run's time goes into looking at it: measured, and kept to a share."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 Clock = Callable[[], float]
 
 CAUTION = 1.25
-"""What is predicted counts this much: the machine may be busier next time."""
+"""What an evaluation took counts this much for the next one: the machine may be busier then."""
 
 
 class Budget:
@@ -19,11 +19,13 @@ class Budget:
 
     Attributes:
         spent: Seconds of evaluation so far, those of the interrupted runs before this one included.
+        latest: Seconds of the latest evaluation; None before the first.
     """
 
     def __init__(self, share: float | None, clock: Clock = time.monotonic) -> None:
         self.share, self.clock = share, clock
         self.spent = 0.0
+        self.latest: float | None = None
         self._trained_before = 0.0
         self._spent_before = 0.0
         self._begin: float | None = None
@@ -44,42 +46,34 @@ class Budget:
         trained = self.trained
         return self.spent / trained if trained > 0 else 0.0
 
-    @property
-    def kept(self) -> bool:
-        """Whether evaluation has taken no more than its share."""
-        return self.share is None or self.overhead <= self.share
-
     @contextmanager
-    def spending(self) -> Iterator[None]:
-        """Counts what happens inside as evaluation."""
+    def spending(self, once: bool = False) -> Iterator[None]:
+        """Counts what happens inside as evaluation; as one that tells what the next takes, unless it comes but `once`."""
         begin = self.clock()
         try:
             yield
         finally:
-            self.spent += self.clock() - begin
+            seconds = self.clock() - begin
+            self.spent += seconds
+            self.latest = self.latest if once else seconds
 
-    def available(self, progress: float) -> float:
-        """Seconds left for evaluation when the training time so far is `progress` (in (0, 1]) of all that counts."""
-        if self.share is None:
-            return float("inf")
-        return self.share * self.trained / progress - self.spent
-
-    def allows(self, seconds: float, progress: float = 1.0, reserve: float = 0.0) -> bool:
-        """Whether work of `seconds` fits in now, and leaves `reserve` for the end of the run.
+    def allows(self, progress: float) -> bool:
+        """Whether another evaluation fits in now, and leaves time for the last one.
 
         Args:
-            seconds: Predicted.
-            progress: Share of the run that is done.
-            reserve: Seconds that the last evaluation is going to need; 0 when this is the last one.
+            progress: Share of the run that is done, in (0, 1]; 1 where nobody knows the end.
         """
-        now, whole_run = self.available(1.0), self.available(progress)
-        return CAUTION * seconds <= now and CAUTION * (seconds + reserve) <= whole_run
+        if self.share is None or self.latest is None:
+            return True
+        needed = CAUTION * self.latest
+        now, whole_run = (self.share * self.trained / done - self.spent for done in (1.0, progress))
+        return needed <= now and (progress == 1 or 2 * needed <= whole_run)
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float | None]:
         """Seconds so far."""
-        return {"spent": self.spent, "trained": self.trained}
+        return {"spent": self.spent, "trained": self.trained, "latest": self.latest}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
         """Counts on from there."""
-        self.spent = self._spent_before = state["spent"]
-        self._trained_before = state["trained"]
+        self.spent = self._spent_before = state["spent"] or 0.0
+        self._trained_before, self.latest = state["trained"] or 0.0, state["latest"]

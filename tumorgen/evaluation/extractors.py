@@ -1,11 +1,10 @@
 """Networks that turn volumes into features, behind one contract; distances between sets of volumes are taken there.
 
-Rankings of generators differ from one extractor to the next, so two or more are used and each figure names its own.
+Rankings of generators differ from one extractor to the next, so two or more are used and each record names its own.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,13 +12,12 @@ import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from data_modules.base import VolumeSet
 from data_modules.errors import InputError
 from data_modules.files import sha256
 from data_modules.roi.extract import foreground
 from tumorgen.classifier.networks import Classifier
+from tumorgen.metrics.distances import reduced
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.pretrained.weights import MRI_FEATURES, load_weights
 from tumorgen.types import Volume
@@ -27,14 +25,12 @@ from tumorgen.types import Volume
 Features: TypeAlias = Float[Tensor, "n features"]
 Normalisation: TypeAlias = Literal["none", "zscore"]
 
-_CHUNK_VOXELS = 2**22  # voxels per forward pass: two volumes of 128^3, or 128 of 32^3
-
 
 class FeatureExtractor(nn.Module, ABC):
-    """Volumes (B, 1, D, H, W) in [-1, 1] to features (B, F), float32, always in evaluation mode and without gradients.
+    """Volumes (B, 1, D, H, W) in [-1, 1] to features (B, F), float32, on the CPU; in evaluation mode, without gradients.
 
     Attributes:
-        name: Short name, part of every figure's definition.
+        name: Short name, part of the definition of every record.
         checksum: SHA-256 of the weights.
     """
 
@@ -46,7 +42,7 @@ class FeatureExtractor(nn.Module, ABC):
         """Features of one batch."""
 
     def description(self) -> dict[str, Any]:
-        """What a figure's definition says of the extractor, as JSON types."""
+        """What a record's definition says of the extractor, as JSON types."""
         return {"name": self.name, "sha256": self.checksum}
 
     @torch.no_grad()
@@ -57,7 +53,8 @@ class FeatureExtractor(nn.Module, ABC):
             InputError: They are not finite.
         """
         self.eval()
-        features = self.features(volume.float()).float()
+        device = next((tensor.device for tensor in self.state_dict().values()), volume.device)
+        features = self.features(volume.to(device).float()).float().cpu()
         if not torch.isfinite(features).all():
             raise InputError(f"feature extractor {self.name}: features hold NaN or infinite values for these volumes")
         return features
@@ -127,7 +124,7 @@ class ClassifierExtractor(FeatureExtractor):
 
     def features(self, volume: Volume) -> Features:
         """The classifier's features."""
-        return self.network.features(shrunk(volume, self.side))
+        return self.network.features(volume if self.side is None else reduced(volume, self.side))
 
     def description(self) -> dict[str, Any]:
         """Adds where the network is from and what it is shown."""
@@ -198,41 +195,6 @@ class TorchScriptExtractor(FeatureExtractor):
     def description(self) -> dict[str, Any]:
         """Adds how intensities were normalised."""
         return {**super().description(), "features": "TorchScript", "normalisation": self.normalisation}
-
-
-def extract(
-    extractor: FeatureExtractor,
-    dataset: VolumeSet,
-    indices: Iterable[int] | None = None,
-    batch_size: int | None = None,
-) -> Features:
-    """Features of volumes of a data set, read one batch at a time.
-
-    Args:
-        extractor: Where the features are from.
-        dataset: For example a `VolumeFolder`.
-        indices: Which volumes; None takes all.
-        batch_size: Volumes per batch; None chooses by their size.
-    """
-    wanted = list(range(len(dataset)) if indices is None else indices)
-    if not wanted:
-        raise InputError("no volumes to take features of")
-    first = dataset[wanted[0]]["volume"]
-    size = batch_size or max(1, _CHUNK_VOXELS // first.numel())
-    device = next((tensor.device for tensor in extractor.state_dict().values()), torch.device("cpu"))
-    parts = []
-    for start in range(0, len(wanted), size):
-        volumes = torch.stack([dataset[index]["volume"] for index in wanted[start : start + size]])
-        parts.append(extractor(volumes.to(device)).cpu())
-    return torch.cat(parts)
-
-
-def shrunk(volume: Volume, side: int | None) -> Volume:
-    """Means over blocks, so that no more than `side` voxels a side are left; as it is where that is so already."""
-    if side is None or max(volume.shape[2:]) <= side:
-        return volume
-    depth, height, width = (min(side, length) for length in volume.shape[2:])
-    return F.adaptive_avg_pool3d(volume, (depth, height, width))
 
 
 def weights_checksum(network: nn.Module) -> str:

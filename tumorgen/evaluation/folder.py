@@ -9,11 +9,10 @@ from typing import Any
 from data_modules.errors import InputError
 from data_modules.files import sha256
 from data_modules.volumes.folder import VolumeFolder
-from tumorgen.evaluation.compare import Evaluation, Say, evaluate
-from tumorgen.evaluation.extractors import FeatureExtractor
-from tumorgen.evaluation.groups import Comparison, Settings, compare
-from tumorgen.evaluation.memory import VOXELS
+from tumorgen.evaluation.compare import Evaluation, Folders, Options, evaluate_folders
+from tumorgen.evaluation.evaluate import Progress
 from tumorgen.evaluation.pictures import closest_sheet, samples_sheet
+from tumorgen.metrics.metric import Metric, Resampling
 from tumorgen.results.layouts import evaluation_tables
 from tumorgen.results.records import write_results
 from tumorgen.results.sheets import save
@@ -26,49 +25,43 @@ _ORIGIN = ("method", "sampler", "checkpoint_sha256", "config_sha256", "kind", "f
 
 def evaluate_to(
     output: Path,
-    real: VolumeFolder,
-    generated: VolumeFolder,
-    extractors: Sequence[FeatureExtractor],
-    settings: Settings = Settings(),  # noqa: B008 (frozen)
-    label: str | None = None,
-    training: VolumeFolder | None = None,
+    folders: Folders,
+    metrics: Sequence[Metric],
+    options: Options = Options(),  # noqa: B008 (frozen)
+    resampling: Resampling = Resampling(),  # noqa: B008 (frozen)
     overwrite: bool = False,
-    say: Say = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> Evaluation:
     """Evaluates and writes everything; `tumorgen evaluate` is this with options.
 
     Args:
         output: Folder to write: absent, empty, or with `overwrite` an earlier evaluation's.
-        real: As `evaluate` takes them, and all that follow.
-        generated: Generated volumes.
-        extractors: Feature spaces.
-        settings: How figures are taken.
-        label: What to call the generated volumes; None takes the folder's name.
-        training: Training volumes where the real ones are all held out.
+        folders: As `evaluate_folders` takes them, and all that follow.
+        metrics: What is measured.
+        options: How folders are compared.
+        resampling: How sure figures are made.
         overwrite: Replace an earlier evaluation.
-        say: Is told what comes next.
+        progress: Is told what comes next.
 
     Raises:
         InputError: The folders do not fit each other, or the output folder holds something else.
     """
     check_output(output, overwrite)
-    label = label or generated.folder.resolve().name
-    comparison = compare(real, generated, settings, label, training)
-    evaluation = evaluate(real, generated, extractors, settings, label, training, say)
-    say("tables and pictures")
     output.parent.mkdir(parents=True, exist_ok=True)
+    evaluation = evaluate_folders(folders, metrics, output.parent, options, resampling, progress)
+    progress("tables and pictures")
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
         whole = Path(temporary) / "folder"  # tempfile makes folders that only their owner may read
         whole.mkdir()
-        pictures = _draw(whole, comparison, evaluation)
+        pictures = _draw(whole, evaluation)
         write_tables(whole, evaluation_tables(evaluation.records))
         write_results(
             whole / RESULTS,
             "evaluation",
             evaluation.records,
-            inputs=_inputs(comparison, evaluation),
+            inputs=_inputs(evaluation, options, resampling),
             pictures=pictures,
-            closest_pairs=_pairs(comparison, evaluation),
+            closest_pairs=evaluation.closest_pairs,
         )
         _put(whole, output)
     return evaluation
@@ -104,29 +97,31 @@ def _put(whole: Path, output: Path) -> None:
         path.replace(old)
 
 
-def _draw(folder: Path, comparison: Comparison, evaluation: Evaluation) -> dict[str, str]:
+def _draw(folder: Path, evaluation: Evaluation) -> dict[str, str]:
     """Draws all pictures; paths relative to the folder, by what they show."""
-    sheets = {"samples": samples_sheet(comparison)}
-    for space in dict.fromkeys(pair.space for pair in evaluation.pairs):
-        own = [pair for pair in evaluation.pairs if pair.space == space]
-        sheet = closest_sheet(own, comparison.generated, evaluation.training.folder)
+    sheets = {"samples": samples_sheet(evaluation)}
+    for space in dict.fromkeys(pair["space"] for pair in evaluation.closest_pairs):
+        own = [pair for pair in evaluation.closest_pairs if pair["space"] == space]
         name = "".join(letter if letter.isalnum() else "_" for letter in space)
-        sheets["closest_pairs" if space == VOXELS else f"closest_pairs_{name}"] = sheet
+        sheets["closest_pairs" if space == "voxels" else f"closest_pairs_{name}"] = closest_sheet(
+            space, own, evaluation
+        )
     for name, sheet in sheets.items():
         save(sheet, folder / _PICTURES / f"{name}.png")
     return {name: f"{_PICTURES}/{name}.png" for name in sheets}
 
 
-def _inputs(comparison: Comparison, evaluation: Evaluation) -> dict[str, Any]:
-    training = evaluation.training
+def _inputs(evaluation: Evaluation, options: Options, resampling: Resampling) -> dict[str, Any]:
+    folders, real = evaluation.folders, evaluation.real
+    reference = "leave-one-out" if real.held_out is None else "held-out"
     inputs = {
-        "real": _describe(comparison.real),
-        "generated": {"label": comparison.label, **_describe(comparison.generated)},
-        "settings": vars(comparison.settings),
-        "memorisation": {"training_volumes": len(training.positions), "reference": training.reference},
+        "real": _describe(folders.real),
+        "generated": {"label": evaluation.label, **_describe(folders.generated)},
+        "settings": vars(options) | vars(resampling),
+        "memorisation": {"training_volumes": len(real.training), "reference": reference},
     }
-    if training.folder is not comparison.real:
-        inputs["training"] = _describe(training.folder)
+    if folders.training is not None:
+        inputs["training"] = _describe(folders.training)
     return inputs
 
 
@@ -148,16 +143,3 @@ def _describe(folder: VolumeFolder) -> dict[str, Any]:
         "not_in_manifest": len(folder.unlisted),
         **said,
     }
-
-
-def _pairs(comparison: Comparison, evaluation: Evaluation) -> list[dict[str, Any]]:
-    training = evaluation.training.folder
-    return [
-        {
-            "generated": comparison.generated.names[pair.generated],
-            "training": training.names[pair.training],
-            "distance": pair.distance,
-            "space": pair.space,
-        }
-        for pair in evaluation.pairs
-    ]

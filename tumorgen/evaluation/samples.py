@@ -22,7 +22,7 @@ class SampleSheets(L.Callback):
 
     The seeds are the same in every sheet, so sheets show how the same volumes develop. Sampling has random numbers of its
     own: training goes on as if there had been no sheet. `GeneratorEvaluation` draws the same sheet of the volumes that it
-    samples for its figures: list one of the two.
+    measures: list one of the two.
 
     Args:
         per_class: Volumes per class.

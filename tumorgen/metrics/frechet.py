@@ -1,12 +1,15 @@
 """Frechet distance between features, with shrunk covariances where there are fewer cases than features."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tumorgen.metrics.feature_metric import FeatureMetric
+from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, groups, joined
+from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
+from tumorgen.results.records import Floor, Record
 from tumorgen.types import Scalar
 
 Features = Float[Tensor, "cases width"]
@@ -29,7 +32,7 @@ class Gaussian(NamedTuple):
 def needs_shrinkage(width: int, *cases: int) -> bool:
     """Whether any of the sets has a singular covariance, because it has no more cases than features.
 
-    A figure and its floor must agree in this: ask with the number of generated, of real, and of half the real cases.
+    A value and its floor must agree in this: ask with the number of generated, of real, and of half the real cases.
     """
     return min(cases) <= width
 
@@ -76,7 +79,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> Scalar:
 def fid(generated: Features, real: Features, *, shrink: bool | None = None) -> float:
     """Frechet distance (Heusel et al. 2017, arXiv:1706.08500) between Gaussians fitted to features.
 
-    Biased upwards for few cases: compare only figures of equal numbers, and give KID beside it.
+    Biased upwards for few cases: compare only values of equal numbers, and give KID beside it.
 
     Args:
         generated: one row per case.
@@ -92,7 +95,7 @@ def fid(generated: Features, real: Features, *, shrink: bool | None = None) -> f
 
 
 def definition(*, shrink: bool, width: int) -> dict[str, Any]:
-    """What the figure means.
+    """What the value means.
 
     Args:
         shrink: as it was given to `fid`.
@@ -100,28 +103,51 @@ def definition(*, shrink: bool, width: int) -> dict[str, Any]:
     """
     why = f"Ledoit-Wolf shrinkage of both covariances, since a set has no more cases than the {width} features"
     return {
-        "name": "FID, shrunk covariances" if shrink else "FID",
+        "title": "FID, 3D",
         "recipe": "Frechet distance between Gaussians fitted to features (Heusel et al. 2017)",
         "inputs": "features",
         "width": width,
         "regularisation": why if shrink else "none",
-        "bias": "upwards for few cases: compare figures of equal numbers only",
+        "bias": "upwards for few cases: compare values of equal numbers only",
         "unit": "squared feature",
         "better": "lower",
     }
 
 
-class FID(FeatureMetric):
-    """Frechet distance between all generated and all real features.
+class FID(Metric):
+    """`fid`: in every feature space."""
 
-    Args:
-        shrink: as of `fid`.
-    """
+    def prepare(self, real: Real) -> Measure:
+        """Nothing but the floors."""
+        return joined([_measure(real, extractor) for extractor in real.extractors])
 
-    def __init__(self, shrink: bool | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.shrink = shrink
 
-    def figure(self, generated: Features, real: Features) -> float:
-        """FID."""
-        return fid(generated, real, shrink=self.shrink)
+def _measure(real: Real, extractor: Extractor) -> Measure:
+    how = real.resampling
+
+    @cache
+    def floor(classes: tuple[int, ...], shrink: bool) -> Floor:
+        splits = max(1, how.splits // 4)
+        own = real.of(classes).features(extractor)
+        return half_split_floor(lambda a, b: fid(a, b, shrink=shrink), own, seed=how.seed, splits=splits)
+
+    def record(group: Group) -> Record:
+        x, y = group.generated.features(extractor), group.real.features(extractor)
+        shrink = needs_shrinkage(x.shape[1], len(x), len(y) // 2)
+
+        def statistic(a: Features, b: Features) -> float:
+            return fid(a, b, shrink=shrink)
+
+        return Record(
+            metric="fid",
+            value=statistic(x, y),
+            definition={**definition(shrink=shrink, width=x.shape[1]), "extractor": extractor.description()},
+            group={"class": group.name},
+            counts=group.counts,
+            interval=group.interval(
+                lambda: jackknife_interval(statistic, x, y, seed=how.seed, groups=10, limits=(0, torch.inf))
+            ),
+            floor=group.floor(lambda: floor(group.classes, shrink)),
+        )
+
+    return lambda generated: [record(group) for group in groups(real, generated)]

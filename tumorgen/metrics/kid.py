@@ -1,13 +1,14 @@
 """Kernel inception distance: unbiased MMD^2 with a cubic kernel on features, for any two numbers of cases."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tumorgen.metrics.feature_metric import FeatureMetric
-from tumorgen.metrics.two_sample import mmd2
+from tumorgen.metrics.metric import Measure, Metric, Real, Volumes, joined
+from tumorgen.metrics.two_sample import kernel_measure, mmd2
 
 DEGREE = 3
 
@@ -32,9 +33,9 @@ def kid(generated: Features, real: Features) -> float:
 
 
 def definition() -> dict[str, Any]:
-    """What the figure means."""
+    """What the value means."""
     return {
-        "name": "KID",
+        "title": "KID",
         "recipe": "unbiased squared maximum mean discrepancy of all cases at once, no subsets (Binkowski et al. 2018)",
         "kernel": f"(a . b / width + 1)^{DEGREE}",
         "inputs": "features",
@@ -44,9 +45,20 @@ def definition() -> dict[str, Any]:
     }
 
 
-class KID(FeatureMetric):
-    """KID between all generated and all real features."""
+class KID(Metric):
+    """`kid`: in every feature space."""
 
-    def figure(self, generated: Features, real: Features) -> float:
-        """KID."""
-        return kid(generated, real)
+    def prepare(self, real: Real) -> Measure:
+        """Nothing but the floors."""
+        return joined(
+            [
+                kernel_measure(
+                    real,
+                    "kid",
+                    partial(Volumes.features, extractor=extractor),
+                    polynomial_kernel,
+                    {**definition(), "extractor": extractor.description()},
+                )
+                for extractor in real.extractors
+            ]
+        )

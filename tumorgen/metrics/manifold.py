@@ -5,13 +5,16 @@ manifold. Precision and recall: Kynkaanniemi et al. 2019 (arXiv:1904.06991); den
 (arXiv:2002.09797), whose conventions hold here (the case itself is no neighbour, a ball does not hold its surface).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tumorgen.metrics.feature_metric import FeatureMetric
+from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, at_least_one, groups, joined
+from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
+from tumorgen.results.records import Record
 
 K = 5
 
@@ -19,7 +22,7 @@ Features = Float[Tensor, "cases width"]
 
 
 class Manifold(NamedTuple):
-    """The four figures; all but the density lie in 0 to 1.
+    """The four values; all but the density lie in 0 to 1.
 
     Attributes:
         precision: share of generated cases inside the ball of any real case.
@@ -35,7 +38,7 @@ class Manifold(NamedTuple):
 
 
 class Distances(NamedTuple):
-    """Euclidean distances, float64, taken once for figures of many subsets.
+    """Euclidean distances, float64, taken once for many subsets.
 
     Attributes:
         generated: (m, m)
@@ -68,7 +71,7 @@ def distances(generated: Features, real: Features) -> Distances:
 
 
 def manifold(distances: Distances, k: int = K) -> Manifold:
-    """The four figures of generated against real cases.
+    """The four values of generated against real cases.
 
     Args:
         distances: of `distances`.
@@ -94,10 +97,10 @@ def _radii(within: Float[Tensor, "n n"], k: int) -> Float[Tensor, " n"]:
     return to_others.kthvalue(k, dim=1).values
 
 
-def definition(k: int = K) -> dict[str, Any]:
-    """What the four figures mean."""
+def definition(title: str, k: int = K) -> dict[str, Any]:
+    """What one of the four (`precision`, ...) means."""
     return {
-        "name": f"precision, recall, density, coverage, k = {k}",
+        "title": title,
         "recipe": "balls to the k-th nearest neighbour of the same set (Kynkaanniemi et al. 2019, Naeem et al. 2020); "
         "precision: generated inside any real ball; recall: real inside any generated ball; density: real balls per "
         "generated case, over k; coverage: real balls that hold a generated case",
@@ -109,17 +112,52 @@ def definition(k: int = K) -> dict[str, Any]:
     }
 
 
-class PRDC(FeatureMetric):
-    """`precision`, `recall`, `density` and `coverage` of all generated against all real features.
+class PRDC(Metric):
+    """`precision`, `recall`, `density` and `coverage` in every feature space.
 
     Args:
-        k: which neighbour a ball reaches to.
+        neighbours: k, which neighbour a ball reaches to; fewer, where half of the real volumes have no such neighbour.
     """
 
-    def __init__(self, k: int = K, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.k = k
+    def __init__(self, neighbours: int = K) -> None:
+        at_least_one("neighbours", neighbours)
+        self.neighbours = neighbours
 
-    def figure(self, generated: Features, real: Features) -> dict[str, float]:
-        """Figure by name."""
-        return manifold(distances(generated, real), self.k)._asdict()
+    def prepare(self, real: Real) -> Measure:
+        """Nothing."""
+        return joined([self._measure(real, extractor) for extractor in real.extractors])
+
+    def _measure(self, real: Real, extractor: Extractor) -> Measure:
+        return lambda generated: [
+            record for group in groups(real, generated) for record in self._records(real, extractor, group)
+        ]
+
+    def _records(self, real: Real, extractor: Extractor, group: Group) -> list[Record]:
+        """None where half of the real volumes have no neighbour at all."""
+        how = real.resampling
+        apart = distances(group.generated.features(extractor), group.real.features(extractor))
+        m, n = apart.between.shape
+        k = min(self.neighbours, m - 2, n // 2 - 1)
+        if k < 1:
+            return []
+        indices = (torch.arange(m), torch.arange(n))
+        records = []
+        for name, value in manifold(apart, k)._asdict().items():
+            between, halves = _of(apart.select, name, k), _of(apart.real_halves, name, k)
+            limits = (0.0, torch.inf if name == "density" else 1.0)
+            records.append(
+                Record(
+                    metric=name,
+                    value=value,
+                    definition={**definition(name, k), "extractor": extractor.description()},
+                    group={"class": group.name},
+                    counts=group.counts,
+                    interval=jackknife_interval(between, *indices, seed=how.seed, limits=limits),
+                    floor=half_split_floor(halves, indices[1], seed=how.seed, splits=how.splits),
+                )
+            )
+        return records
+
+
+def _of(chosen: Callable[[Tensor, Tensor], Distances], name: str, k: int) -> Callable[[Tensor, Tensor], float]:
+    return lambda a, b: float(getattr(manifold(chosen(a, b), k), name))

@@ -1,44 +1,40 @@
-"""Are generated volumes copies of training patients? Distances to the nearest training patient, against honest ones.
+"""Are generated volumes copies of training patients? Distances to the nearest training patient, against reference distances.
 
-Honest distances are those of held-out patients to their nearest training patient, or, where nobody was held out, of every
+Reference distances are those of held-out patients to their nearest training patient, or, where nobody was held out, of every
 training patient to the nearest other one. A generated volume below the 5th percentile of these is called memorised; one in
 twenty is so by chance.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from tumorgen.metrics.distances import (
+    FINEST_SIDE,
+    Distances,
+    Nearest,
+    Values,
+    feature_distances,
+    nearest,
+    nearest_other,
+    reduced,
+    voxel_distances,
+)
+from tumorgen.metrics.metric import Measure, Metric, Real, Resampling, Volumes, at_least_one, joined
+from tumorgen.metrics.resampling import half_split_floor, share_interval
+from tumorgen.results.records import POOLED, Floor, Record
 from tumorgen.types import Volume
 
 Space: TypeAlias = Literal["voxels", "features"]
 Reference: TypeAlias = Literal["held-out", "leave-one-out"]
-Features = Float[Tensor, "n width"]
-Distances = Float[Tensor, "n m"]
-Values = Float[np.ndarray, " n"]
 
-FINEST_SIDE = 64
 PERCENTILE = 5.0
-_BLOCK = 32  # volumes that are unfolded at a time
-
-
-class Nearest(NamedTuple):
-    """The nearest training volume of every volume.
-
-    Attributes:
-        distances: To it.
-        indices: Which one it is.
-    """
-
-    distances: Values
-    indices: Int[np.ndarray, " n"]
 
 
 class Pair(NamedTuple):
@@ -55,71 +51,11 @@ class Pair(NamedTuple):
     distance: float
 
 
-def reduced(volumes: Iterable[Float[Tensor, "channel D H W"]], side: int = FINEST_SIDE) -> Volume:
-    """Volumes at the resolution of the voxel distance: block means, so that no side has more than `side` voxels.
-
-    One volume is read at a time; a reduced one takes at most 1 MB per channel. Noise averages out, so that noisy copies stay
-    as close as they were; block means of a flipped volume are the flipped block means.
-    """
-    kept = []
-    for volume in volumes:
-        depth, height, width = (min(n, side) for n in volume.shape[1:])
-        kept.append(F.adaptive_avg_pool3d(volume.float(), (depth, height, width)))
-    return torch.stack(kept)
-
-
-def voxel_distances(x: Volume, y: Volume) -> Distances:
-    """Root mean square difference over voxels between all volumes of `x` and of `y`, the least over the 8 axis flips.
-
-    Inner products of all eight flips cost what one costs: along an axis, (a, b) of opposite halves becomes (a + b, a - b),
-    and a flip changes but the sign of the latter.
-    """
-    rows = []
-    signs = _flip_signs().to(x.device)
-    for block in x.split(_BLOCK):
-        own, energy = _unfold(block), block.double().flatten(1).square().sum(1)
-        row = []
-        for other in y.split(_BLOCK):
-            parts = torch.stack([a @ b.T for a, b in zip(own, _unfold(other), strict=True)])
-            best = torch.einsum("fp,pnm->fnm", signs, parts).amax(0)
-            row.append(energy[:, None] + other.double().flatten(1).square().sum(1) - 2 * best)
-        rows.append(torch.cat(row, 1))
-    return (torch.cat(rows).clamp_min(0) / x[0].numel()).sqrt()
-
-
-def feature_distances(x: Features, y: Features) -> Distances:
-    """Euclidean distances between all rows of `x` and of `y`."""
-    return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def nearest(distances: Distances) -> Nearest:
-    """The nearest column of every row."""
-    found = distances.min(1)
-    return Nearest(found.values.cpu().numpy(), found.indices.cpu().numpy())
-
-
-def nearest_other(distances: Float[Tensor, "n n"], patients: Sequence[str] | None = None) -> Nearest:
-    """Leave-one-out: the nearest other volume of every volume of a set, from the set's distances to itself.
-
-    Args:
-        distances: All distances within the set.
-        patients: Whose volumes they are; volumes of the same patient are no others. None: each is a patient of its own.
-
-    Raises:
-        ValueError: There is but one patient.
-    """
-    names = np.arange(len(distances)) if patients is None else np.asarray(patients)
-    same = torch.from_numpy(names[:, None] == names[None]).to(distances.device)
-    if bool(same.all(1).any()):
-        raise ValueError("leave-one-out distances need at least two patients")
-    return nearest(distances.masked_fill(same, torch.inf))
-
-
 def threshold(reference: Values, percentile: float = PERCENTILE) -> float:
-    """The distance up to which a generated volume counts as memorised: a percentile of the honest distances.
+    """The distance up to which a generated volume counts as memorised: a percentile of the reference distances.
 
     Raises:
-        ValueError: No honest distances.
+        ValueError: No reference distances.
     """
     if len(reference) == 0:
         raise ValueError("memorisation needs distances of held-out patients, or leave-one-out distances; got none")
@@ -131,12 +67,12 @@ def memorisation_share(distances: Values, reference: Values, percentile: float =
 
     Args:
         distances: Of generated volumes to their nearest training patients; NaN without any.
-        reference: Honest distances. With fewer than 20 the percentile lies between the two smallest, and the share for honest
+        reference: Reference distances. With fewer than 20 the percentile lies between the two smallest, and the share for honest
             volumes varies about 5 % a lot.
-        percentile: Of the honest distances.
+        percentile: Of the reference distances.
 
     Raises:
-        ValueError: No honest distances.
+        ValueError: No reference distances.
     """
     limit = threshold(reference, percentile)
     return float(np.mean(np.asarray(distances) <= limit)) if len(distances) else float("nan")
@@ -148,92 +84,139 @@ def closest_pairs(distances: Values, indices: Int[np.ndarray, " n"], n: int) -> 
     return [Pair(int(i), int(indices[i]), float(distances[i])) for i in order]
 
 
-def definition(
-    space: Space, reference: Reference, percentile: float = PERCENTILE, size: int | None = None
-) -> dict[str, Any]:
-    """What the share means, as JSON types; the caller adds the extractor of features.
+def definition(space: Space, reference: Reference, percentile: float = PERCENTILE) -> dict[str, Any]:
+    """What the share means, as JSON types.
 
     Args:
         space: Where distances are taken.
         reference: What they are held against.
-        percentile: Of the honest distances.
-        size: Voxels per side of the volumes, for distances of voxels.
+        percentile: Of the reference distances.
     """
-    honest = {
+    held_against = {
         "held-out": "distances of held-out patients to their nearest training patient",
         "leave-one-out": "distances of training patients to the nearest other one: none was held out",
     }
-    described: dict[str, Any] = {
+    distances = {
+        "features": "Euclidean, between features",
+        "voxels": "root mean square over voxels, range [-1, 1], least over the 8 axis flips",
+    }
+    return {
+        "title": f"near copies, {space}",
+        "space": space,
         "recipe": f"share of generated volumes whose nearest training patient is as near as the {percentile:g}th percentile "
-        f"of {honest[reference]}, or nearer",
+        f"of {held_against[reference]}, or nearer",
+        "real_volumes": "those held out" if reference == "held-out" else "those trained on",
         "reference": reference,
         "percentile": percentile,
-        "expected_for_honest_volumes": percentile / 100,
-        "interval": "of the share given the limit, which depends on the honest distances, too; how much, the floor says",
+        "expected_for_new_volumes": percentile / 100,
+        "interval": "of the share given the limit, which depends on the reference distances, too; how much, the floor says",
+        "distance": distances[space],
         "unit": "share",
         "better": "lower",
     }
-    if space == "features":
-        return {**described, "distance": "Euclidean, between features"}
-    side = FINEST_SIDE if size is None else min(size, FINEST_SIDE)
-    return {
-        **described,
-        "distance": "root mean square over voxels, range [-1, 1], least over the 8 axis flips",
-        "resolution": f"block means, {side} voxels per side",
-    }
 
 
-class MemorisationShare(Metric):
-    """Share of the generated volumes seen since the last reset that are as near to a training patient as no honest one is.
+class Memorisation(Metric):
+    """`memorisation_share_voxels` and, for every extractor, `memorisation_share_features`, with the closest pairs.
+
+    A group needs four reference distances. The details of the record of all classes (of the one there is) hold the
+    `closest_pairs`, closest first: names of a generated and of a training volume, and their distance.
 
     Args:
-        training: `reduced` training volumes, or features of them.
-        reference: Honest distances, in the same space.
-        percentile: Of the honest distances.
+        percentile: Of the reference distances.
+        side: Voxels a side, at most, of what voxel distances are taken of.
+        closest: Pairs to tell.
     """
 
-    full_state_update = False
-    known: Tensor
-    distances: list[Tensor]
+    def __init__(self, percentile: float = PERCENTILE, side: int = FINEST_SIDE, closest: int = 6) -> None:
+        at_least_one("closest", closest)
+        self.percentile, self.side, self.closest = percentile, side, closest
 
-    def __init__(
-        self, training: Volume | Features, reference: Values, percentile: float = PERCENTILE, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.register_buffer("known", training, persistent=False)
-        self.reference, self.percentile = reference, percentile
-        self.add_state("distances", [], dist_reduce_fx="cat")
+    def prepare(self, real: Real) -> Measure:
+        """Reference distances, in voxels and in the space of every extractor."""
+        if len(real.training) < (2 if real.held_out is None else 1):
+            return joined([])
+        side = min(self.side, real.training.side)
 
-    def update(self, generated: Volume | Features) -> None:
-        """Adds generated volumes in [-1, 1], or features of them, as the training ones are given."""
-        if generated.ndim > 2:
-            found = voxel_distances(reduced(generated, max(self.known.shape[2:])), self.known)
+        def voxels(volumes: Volumes) -> Volume:
+            return volumes.rows(("reduced", side), partial(reduced, side=side))
+
+        described = self._definition(real, "voxels") | {"resolution": f"block means, {side} voxels per side"}
+        measures = [self._measure(real, voxels, voxel_distances, described)]
+        for extractor in real.extractors:
+            described = self._definition(real, "features") | {"extractor": extractor.description()}
+            features = partial(Volumes.features, extractor=extractor)
+            measures.append(self._measure(real, features, feature_distances, described))
+        return joined(measures)
+
+    def _definition(self, real: Real, space: Space) -> dict[str, Any]:
+        described = definition(space, "leave-one-out" if real.held_out is None else "held-out", self.percentile)
+        if real.generated_training:
+            described["training"] = "real volumes, and generated ones that were trained on"
+        return described
+
+    def _measure(
+        self,
+        real: Real,
+        rows: Callable[[Volumes], Tensor],
+        between: Callable[[Tensor, Tensor], Distances],
+        described: dict[str, Any],
+    ) -> Measure:
+        known, how = rows(real.training), real.resampling
+        of_reference = real.training if real.held_out is None else real.held_out
+        if real.held_out is None:
+            reference = nearest_other(between(known, known), real.training.whose())
         else:
-            found = feature_distances(generated, self.known)
-        self.distances.append(found.amin(1).float())
+            reference = nearest(between(rows(real.held_out), known))
 
-    def compute(self) -> Tensor:
-        """The share; NaN without a volume."""
-        distances = dim_zero_cat(self.distances).cpu().numpy() if len(self.distances) else np.empty(0)
-        return torch.tensor(memorisation_share(distances, self.reference, self.percentile))
+        @cache
+        def floor(classes: tuple[int, ...]) -> Floor:
+            return self._floor(chosen(classes), how)
 
+        def chosen(classes: tuple[int, ...]) -> Values:
+            return reference.distances[np.isin(of_reference.labels.numpy(), classes)]
 
-def _unfold(x: Volume) -> list[Float[Tensor, "batch part"]]:
-    """Eight parts of volumes whose inner products add up to that of the volumes: even or odd under a flip of each axis."""
-    parts = [x.double()]
-    for axis in (2, 3, 4):
-        parts = [half for part in parts for half in _even_and_odd(part, axis)]
-    return [part.flatten(1) for part in parts]
+        def record(name: str, classes: tuple[int, ...], found: Nearest, generated: Volumes) -> Record:
+            own, near_to = found.distances[np.isin(generated.labels.numpy(), classes)], chosen(classes)
+            limit = threshold(near_to, self.percentile)
+            near = int((own <= limit).sum())
+            return Record(
+                metric=f"memorisation_share_{described['space']}",
+                value=memorisation_share(own, near_to, self.percentile),
+                definition=described,
+                group={"class": name},
+                counts={"real": len(near_to), "generated": len(own), "training": len(known)},
+                interval=share_interval(near, len(own)),
+                floor=floor(classes),
+                details={"limit": limit, "near_copies": near, "smallest_distance": float(own.min())},
+            )
 
+        def measure(generated: Volumes) -> list[Record]:
+            found = nearest(between(rows(generated), known))
+            present = tuple(generated.labels.unique().tolist())
+            classes = {real.class_names[label]: (label,) for label in present}
+            if len(present) > 1:
+                classes[POOLED] = present
+            records = [record(name, own, found, generated) for name, own in classes.items() if len(chosen(own)) > 3]
+            if records:
+                pairs = self._pairs(found, generated, real.training)
+                records[-1] = replace(records[-1], details={**records[-1].details, "closest_pairs": pairs})
+            return records
 
-def _even_and_odd(x: Volume, axis: int) -> tuple[Tensor, Tensor]:
-    n = x.shape[axis]
-    low, middle, high = x.split([n // 2, n % 2, n // 2], axis)
-    high = high.flip(axis)
-    return torch.cat([(low + high) / 2**0.5, middle], axis), (low - high) / 2**0.5
+        return measure
 
+    def _floor(self, reference: Values, how: Resampling) -> Floor:
+        def share(a: Tensor, b: Tensor) -> float:
+            return memorisation_share(a.numpy(), b.numpy(), self.percentile)
 
-def _flip_signs() -> Float[Tensor, "flips parts"]:
-    """Sign that each of the eight parts takes under each of the eight flips, both in binary order of the axes."""
-    one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-    return torch.kron(torch.kron(one, one), one)
+        return half_split_floor(share, torch.from_numpy(reference), seed=how.seed, splits=how.splits)
+
+    def _pairs(self, found: Nearest, generated: Volumes, training: Volumes) -> list[dict[str, Any]]:
+        return [
+            {
+                "generated": generated.name(pair.generated),
+                "training": training.name(pair.training),
+                "distance": pair.distance,
+            }
+            for pair in closest_pairs(found.distances, found.indices, self.closest)
+        ]

@@ -8,18 +8,19 @@ brain MRI using auto-encoding generative adversarial networks" (MICCAI 2019), as
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from tumorgen.metrics.metric import Group, Measure, Metric, Real, Volumes, at_least_one, groups, joined
+from tumorgen.metrics.resampling import floor_of, half_splits
 from tumorgen.metrics.ssim import Image, Recipe, Terms, terms, weighted_terms
-from tumorgen.results.records import Interval
-from tumorgen.types import Labels, Volume
+from tumorgen.results.records import POOLED, Floor, Interval, Record
+from tumorgen.types import Volume
 
 Form: TypeAlias = Literal["standard", "paper"]
 PerPair = Float[Tensor, " batch"]
@@ -27,6 +28,8 @@ PerPair = Float[Tensor, " batch"]
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 DATA_RANGE = 2.0
 LEAST_SIZE = 6
+SMALLEST: dict[Form, int] = {"standard": LEAST_SIZE, "paper": 2 ** (len(WEIGHTS) - 1)}
+"""Voxels a side that the scales need."""
 PAPER = Recipe(taps=13, sigma=1.5, weights=WEIGHTS, data_range=1.0, whole_windows=False)
 _TAPS, _SIGMA = 11, 1.5
 
@@ -74,8 +77,10 @@ def ms_ssim_paper(x: Volume, y: Volume) -> PerPair:
     Raises:
         ValueError: A side is shorter than 16 voxels.
     """
-    if min(x.shape[2:]) < 2 ** (len(WEIGHTS) - 1):
-        raise ValueError(f"five scales need volumes of at least 16 voxels per side, not {tuple(x.shape[2:])}")
+    if min(x.shape[2:]) < SMALLEST["paper"]:
+        raise ValueError(
+            f"five scales need volumes of at least {SMALLEST['paper']} voxels per side, not {tuple(x.shape[2:])}"
+        )
     pairs = [terms(a, b, PAPER) for a, b in zip(x, y, strict=True)]
     weights = x.new_tensor(WEIGHTS, dtype=torch.float32)
     return torch.stack([(c ** weights[:-1] * s ** weights[-1]).prod() for c, s in pairs])
@@ -143,21 +148,14 @@ class Diversity:
         """
         method = f"percentile bootstrap over volumes (pigeonhole), {resamples} resamples"
         known = ~np.isnan(self.values)
-        if not known.any():
-            return Interval(math.nan, math.nan, method, level)
         drawn = np.random.default_rng(seed).multinomial(
             self.volumes, np.full(self.volumes, 1 / self.volumes), resamples
         )
         weights = drawn[:, self.indices[known, 0]] * drawn[:, self.indices[known, 1]]
         totals = weights.sum(1)
         means = (weights @ self.values[known])[totals > 0] / totals[totals > 0]
-        low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+        low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)]) if len(means) else (math.nan, math.nan)
         return Interval(float(low), float(high), method, level)
-
-
-INTERVAL_METHOD = (
-    "percentile bootstrap over volumes (pigeonhole: a pair weighs the product of its volumes' multiplicities)"
-)
 
 
 def diversity(
@@ -199,19 +197,20 @@ def draw_pairs(volumes: int, pairs: int, seed: int) -> Int[np.ndarray, "pairs 2"
     return np.stack([first, numbers - starts[first] + first + 1], axis=1)
 
 
-def definition(form: Form, size: int, use: Literal["diversity", "fidelity"] = "diversity") -> dict[str, Any]:
-    """What a figure means, as JSON types.
+def definition(form: Form, size: int) -> dict[str, Any]:
+    """What the mean over pairs of volumes of one class means, as JSON types.
 
     Args:
         form: `standard` or `paper`.
         size: Voxels along the shortest side.
-        use: Pairs of volumes of one class, or volumes and their reconstructions.
     """
     recipe = PAPER if form == "paper" else scales_for(size)
     border = "windows inside the volume only" if recipe.whole_windows else "reflected, d c b a | a b c d"
     return {
+        "title": "MS-SSIM diversity, published" if form == "paper" else "MS-SSIM diversity",
         "recipe": _RECIPES[form],
-        "use": _USES[use],
+        "use": "mean over random distinct pairs of different volumes of one class; lower is more diverse, to be held "
+        "against pairs of real volumes",
         "window": f"Gaussian, {recipe.taps} taps, sigma {recipe.sigma:.4g} voxels, population statistics",
         "border": border,
         "scales": len(recipe.weights),
@@ -221,7 +220,7 @@ def definition(form: Form, size: int, use: Literal["diversity", "fidelity"] = "d
         "range": "[-1, 1]",
         "size": size,
         "unit": "1",
-        "better": "real" if use == "diversity" else "higher",
+        "better": "real",
     }
 
 
@@ -231,57 +230,57 @@ _RECIPES = {
     "paper": "product over the first four scales of (mean contrast ^ weight) * (last mean SSIM ^ last weight): the last SSIM "
     "counts four times; negative means give NaN; constants of data range 1 although data are in [-1, 1]",
 }
-_USES = {
-    "diversity": "mean over random distinct pairs of different volumes of one class; lower is more diverse, to be held "
-    "against pairs of real volumes",
-    "fidelity": "mean over volumes, each against its own reconstruction",
-}
 
 
 class MSSSIMDiversity(Metric):
-    """Mean MS-SSIM of random pairs within each class, by name of the class; NaN below two volumes.
-
-    All volumes are kept, and gathered from all ranks: for the samples of a callback, not for hundreds of large volumes.
+    """`ms_ssim_diversity` of every class: MS-SSIM between generated volumes, with that between real ones as the floor.
 
     Args:
-        class_names: Names in the order of the labels.
-        pairs: Pairs per class.
-        seed: Of the pairs.
-        form: `standard` or `paper`.
+        form: `standard`, or `paper`, whose records are called `ms_ssim_diversity_paper`.
+        pairs: Pairs of volumes of a class; all there are where those are fewer. 1000 in the original.
     """
 
-    full_state_update = False
-    rows: list[Tensor] | Tensor
-    shape: Tensor
+    def __init__(self, form: Form = "standard", pairs: int = 500) -> None:
+        at_least_one("pairs", pairs)
+        self.form, self.pairs = form, pairs
 
-    def __init__(
-        self, class_names: Sequence[str], pairs: int = 1000, seed: int = 0, form: Form = "standard", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.class_names, self.pairs, self.seed, self.form = tuple(class_names), pairs, seed, form
-        self.add_state("rows", [], dist_reduce_fx="cat")
-        self.add_state("shape", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="max")
+    def prepare(self, real: Real) -> Measure:
+        """MS-SSIM of real pairs; none of volumes that are too small for the scales."""
+        if not len(real.compared) or real.compared.side < SMALLEST[self.form]:
+            return joined([])
+        how, described = real.resampling, definition(self.form, real.compared.side)
 
-    def update(self, volumes: Volume, labels: Labels) -> None:
-        """Adds volumes in [-1, 1], all of one size, and their classes."""
-        assert isinstance(self.rows, list), "only a metric that was synchronised over ranks holds a tensor"
-        self.shape.copy_(torch.tensor(volumes.shape[1:]))
-        # flat, so that a rank without a volume can join
-        self.rows.append(torch.cat([labels[:, None].float(), volumes.float().flatten(1)], dim=1).flatten())
+        def taken(volumes: Volumes) -> Diversity:
+            return diversity(volumes, self.pairs, how.seed, self.form)
 
-    def compute(self) -> dict[str, Tensor]:
-        """The mean by name of the class."""
-        rows = dim_zero_cat(self.rows).view(-1, 1 + int(self.shape.prod())) if len(self.rows) else torch.empty(0, 1)
-        found = {}
-        for label, name in enumerate(self.class_names):
-            chosen = rows[rows[:, 0] == label, 1:]
-            # ranks deal volumes out in another order: that of their means is the same for all
-            chosen = chosen[chosen.double().mean(1).argsort()]
-            volumes = [row.view(*self.shape.tolist()) for row in chosen]
-            enough = len(volumes) > 1
-            mean = diversity(volumes, self.pairs, self.seed, self.form).mean if enough else math.nan
-            found[name] = torch.tensor(mean)
-        return found
+        @cache
+        def theirs(label: int) -> Diversity:
+            return taken(real.compared.of_class(label))
+
+        def record(group: Group) -> Record:
+            ours, known = taken(group.generated), theirs(*group.classes)
+            return Record(
+                metric="ms_ssim_diversity" if self.form == "standard" else "ms_ssim_diversity_paper",
+                value=ours.mean,
+                definition=described,
+                group={"class": group.name},
+                counts={**group.counts, "pairs": ours.pairs, "real_pairs": known.pairs},
+                interval=ours.interval(how.seed, how.resamples),
+                floor=group.floor(lambda: _floor(known, how.seed, how.splits)),
+                details={"sd": ours.sd, "sd_real": known.sd, "nan_pairs": ours.nan, "nan_pairs_real": known.nan},
+            )
+
+        return lambda generated: [record(group) for group in groups(real, generated) if group.name != POOLED]
+
+
+def _floor(real: Diversity, seed: int, splits: int) -> Floor:
+    """Mean MS-SSIM of the pairs that lie within a random half of the real volumes."""
+    values = []
+    for half, _ in half_splits(real.volumes, seed=seed, splits=splits):
+        inside = np.isin(real.indices, half.numpy()).all(1) & ~np.isnan(real.values)
+        if inside.any():
+            values.append(float(real.values[inside].mean()))
+    return floor_of(values or [math.nan], real.volumes // 2)
 
 
 def _mean(values: Float[np.ndarray, " pairs"]) -> float:

@@ -100,7 +100,8 @@ def jackknife_interval(
     fewest = min(groups, *(len(sample) for sample in samples))
     reach = float(stats.t.ppf((1 + level) / 2, fewest - 1)) * variance**0.5
     low, high = max(value - reach, limits[0]), min(value + reach, limits[1])
-    return Interval(low, high, f"delete-a-group jackknife over cases, {groups} groups", level)
+    cut = ", cut to possible values" if limits != (-math.inf, math.inf) else ""
+    return Interval(low, high, f"delete-a-group jackknife over cases, {groups} groups{cut}", level)
 
 
 def half_splits(cases: int, *, seed: int, splits: int) -> Iterator[tuple[Tensor, Tensor]]:

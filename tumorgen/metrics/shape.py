@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,21 +10,22 @@ import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from data_modules.roi.extract import FOREGROUND_THRESHOLD, foreground
+from tumorgen.metrics.metric import Group, Measure, Metric, Real, Volumes, groups
+from tumorgen.metrics.resampling import floor_of, half_splits, share_interval
+from tumorgen.results.records import Floor, Record
 from tumorgen.types import Volume
 
 Array = Float[np.ndarray, "D H W"]
 
-FIGURES = ("volume", "extent", "compactness", "components", "texture")
+PROPERTIES = ("volume", "extent", "compactness", "components", "texture")
 PERCENTILES = (5.0, 95.0)
 _TEXTURE_SIGMA = 2.0  # voxels
 
 
 class Shape(NamedTuple):
-    """Figures of one tumour, {x > -0.9}.
+    """Properties of one tumour, {x > -0.9}.
 
     Attributes:
         volume: In mm^3.
@@ -37,7 +39,7 @@ class Shape(NamedTuple):
     volume: float
     extent: float
     compactness: float
-    components: int
+    components: float
     texture: float = 0.0
 
 
@@ -74,17 +76,17 @@ def _texture(volume: Array, mask: Bool[np.ndarray, "D H W"]) -> float:
 def plausible_share(
     generated: Iterable[Shape],
     real: Iterable[Shape],
-    figures: Iterable[str] = ("volume", "extent", "compactness"),
+    properties: Iterable[str] = ("volume", "extent", "compactness"),
     percentiles: tuple[float, float] = PERCENTILES,
 ) -> dict[str, float]:
-    """Share of generated tumours inside the real cohort's percentiles, per figure, and `all` of them at once.
+    """Share of generated tumours inside the real cohort's percentiles, per property, and `all` of them at once.
 
-    A cohort held against itself has a share of about 0.9 per figure and less for all. NaN without generated tumours.
+    A cohort held against itself has a share of about 0.9 per property and less for all. NaN without generated tumours.
 
     Raises:
         ValueError: No real tumours.
     """
-    names = list(figures)
+    names = list(properties)
     ours, theirs = (_table(part, names) for part in (generated, real))
     if not len(theirs):
         raise ValueError("plausibility needs real tumours to compare with; got none")
@@ -98,15 +100,14 @@ def plausible_share(
     }
 
 
-def definition(
-    figure: str, figures: Iterable[str] = FIGURES, percentiles: tuple[float, float] = PERCENTILES
-) -> dict[str, Any]:
-    """What the share of a figure, or of `all` of `figures` at once, means; as JSON types."""
-    low, high = percentiles
-    described = {**_MEANINGS, "all": "all at once: " + ", ".join(figures)}
+def definition(name: str) -> dict[str, Any]:
+    """What the share of a property, or of `all` of them at once, means; as JSON types."""
+    low, high = PERCENTILES
+    described = {**_MEANINGS, "all": "all at once: " + ", ".join(PROPERTIES)}
     return {
+        "title": "plausible in all five" if name == "all" else f"plausible {name}",
         "recipe": f"share of generated tumours between the {low:g}th and {high:g}th percentile of the real cohort",
-        "figure": described[figure],
+        "property": described[name],
         "interval": "of the share given these percentiles",
         "tumour": f"voxels above {FOREGROUND_THRESHOLD}, range [-1, 1]",
         "unit": "share",
@@ -124,36 +125,51 @@ _MEANINGS = {
 
 
 class ShapePlausibility(Metric):
-    """`plausible_share` of all generated tumours since the last reset.
+    """`shape_NAME_share` for every property, and `shape_all_share`: against all real tumours of a group, whatever their part."""
 
-    Args:
-        real: Shapes of the real cohort.
-        spacing: Edge length of voxels in mm.
-        figures: Fields of `Shape` to hold against the real ones.
-    """
+    def prepare(self, real: Real) -> Measure:
+        """Shapes of the real tumours, and the floors."""
+        how = real.resampling
 
-    full_state_update = False
-    shapes: list[Tensor]
+        @cache
+        def cohort(classes: tuple[int, ...]) -> tuple[list[Shape], dict[str, Floor]]:
+            own = [shape for label in classes for shape in _shapes(real.everything.of_class(label), real.spacing)]
+            found = [
+                plausible_share([own[i] for i in a], [own[i] for i in b], PROPERTIES)
+                for a, b in half_splits(len(own), seed=how.seed, splits=how.splits)
+            ]
+            return own, {name: floor_of([shares[name] for shares in found], len(own) // 2) for name in found[0]}
 
-    def __init__(self, real: Iterable[Shape], spacing: float, figures: Iterable[str] = FIGURES, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.real, self.spacing, self.figures = tuple(real), spacing, tuple(figures)
-        self.add_state("shapes", [], dist_reduce_fx="cat")
-        self.set_dtype(torch.float64)  # the figures are compared with those of real tumours, which may be equal
+        def records(group: Group) -> list[Record]:
+            theirs, floors = cohort(group.classes)
+            shares = plausible_share(_shapes(group.generated, real.spacing), theirs, PROPERTIES)
+            n = len(group.generated)
+            return [
+                Record(
+                    metric=f"shape_{name}_share",
+                    value=share,
+                    definition={"real_volumes": "all", **definition(name)},
+                    group={"class": group.name},
+                    counts={"real": len(theirs), "generated": n},
+                    interval=share_interval(round(share * n), n),
+                    floor=floors[name],
+                )
+                for name, share in shares.items()
+            ]
 
-    def update(self, generated: Volume) -> None:
-        """Adds volumes in [-1, 1]; of several channels the first shows the tumour."""
-        found = [shape_of(volume[0].float().cpu().numpy(), self.spacing) for volume in generated]
-        # flat, so that a rank without a volume can join
-        self.shapes.append(torch.tensor(found, dtype=torch.float64, device=generated.device).flatten())
+        return lambda generated: [
+            record
+            for group in groups(real, generated)
+            if sum(len(real.everything.of_class(label)) for label in group.classes) > 3
+            for record in records(group)
+        ]
 
-    def compute(self) -> dict[str, Tensor]:
-        """Share by figure, and `all`."""
-        rows = dim_zero_cat(self.shapes).view(-1, len(Shape._fields)).tolist() if len(self.shapes) else []
-        generated = [Shape(v, e, c, int(n), t) for v, e, c, n, t in rows]
-        return {
-            name: torch.tensor(share) for name, share in plausible_share(generated, self.real, self.figures).items()
-        }
+
+def _shapes(volumes: Volumes, spacing: float) -> list[Shape]:
+    def compute(some: Volume) -> Tensor:
+        return torch.tensor([shape_of(volume[0].numpy(), spacing) for volume in some], dtype=torch.float64)
+
+    return [Shape(*row) for row in volumes.rows(("shape", spacing), compute).tolist()] if len(volumes) else []
 
 
 def _table(shapes: Iterable[Shape], names: list[str]) -> Float[np.ndarray, "shapes figures"]:

@@ -4,13 +4,18 @@ Everything is one formula over weights of the pooled cases, so that a thousand r
 products. `kernel` is (cases, cases), float64, generated cases first, then real ones, unless said otherwise.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tumorgen.metrics.metric import Group, Measure, Real, Rows, Volumes, groups
 from tumorgen.metrics.resampling import central_range, floor_of, half_splits, permutation_test
-from tumorgen.results.records import Floor, Interval
+from tumorgen.results.records import Floor, Interval, Record
 
 Kernel = Float[Tensor, "cases cases"]
 Weights = Float[Tensor, "rows cases"]
@@ -96,3 +101,44 @@ def mmd2_floor(real_kernel: Kernel, *, seed: int, splits: int = 200) -> Floor:
         for side, half in enumerate(halves):
             weights[side, row, half] = 1
     return floor_of(mmd2_weighted(real_kernel, *weights), cases // 2)
+
+
+def kernel_measure(
+    real: Real,
+    metric: str,
+    rows: Callable[[Volumes], Rows],
+    kernel: Callable[[Rows, Rows], Kernel],
+    definition: Mapping[str, Any],
+) -> Measure:
+    """MMD^2 of a kernel per group, with interval, floor and permutation test.
+
+    Args:
+        real: What generated volumes are compared with.
+        metric: Name of the records.
+        rows: What the kernel sees of volumes.
+        kernel: Of all pairs of rows.
+        definition: Of the metric.
+    """
+    how = real.resampling
+
+    @cache
+    def floor(classes: tuple[int, ...]) -> Floor:
+        own = rows(real.of(classes))
+        return mmd2_floor(kernel(own, own), seed=how.seed, splits=how.splits)
+
+    def record(group: Group) -> Record:
+        pooled, m = torch.cat([rows(group.generated), rows(group.real)]), len(group.generated)
+        values = kernel(pooled, pooled)
+        return Record(
+            metric=metric,
+            value=mmd2(values, m),
+            definition=definition,
+            group={"class": group.name},
+            counts=group.counts,
+            interval=group.interval(lambda: mmd2_interval(values, m, seed=how.seed, resamples=how.resamples)),
+            floor=group.floor(lambda: floor(group.classes)),
+            p_value=mmd2_p_value(values, m, seed=how.seed, permutations=how.permutations),
+            details={"test": f"permutation, {how.permutations} relabellings"},
+        )
+
+    return lambda generated: [record(group) for group in groups(real, generated)]

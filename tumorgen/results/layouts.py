@@ -5,36 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tumorgen.results.records import Record
+from tumorgen.results.records import POOLED, Record
 from tumorgen.results.tables import Cell, Table, figure, floor, p_value
 
-POOLED = "pooled"
 NAMES = {
-    "mmd_paper": "MMD, published (linear, biased)",
-    "mmd_rbf_features": "MMD², RBF, features",
-    "mmd_rbf_blocks": "MMD², RBF, block means",
-    "kid": "KID",
-    "fid": "FID, 3D",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "ms_ssim_diversity_paper": "MS-SSIM diversity, published",
-    "ms_ssim_diversity": "MS-SSIM diversity",
-    "shape_volume_share": "plausible volume",
-    "shape_extent_share": "plausible extent",
-    "shape_compactness_share": "plausible compactness",
-    "shape_components_share": "plausible components",
-    "shape_texture_share": "plausible texture",
-    "shape_all_share": "plausible in all five",
-    "memorisation_share_voxels": "near copies, voxels",
-    "memorisation_share_features": "near copies, features",
     "auc": "AUC",
     "f1": "F1",
     "accuracy": "accuracy",
     "auc_difference": "AUC − real only",
     "auc_difference_same_share": "AUC − real only, same share",
 }
+"""Of a benchmark's scores; metrics of generated volumes bring their titles."""
 BETTER = {"lower": "lower", "higher": "higher", "real": "near floor"}
 DIGITS = 8
 SCORES = ("auc", "f1", "accuracy", "precision", "recall")
@@ -42,12 +23,17 @@ DIFFERENCES = ("auc_difference", "auc_difference_same_share")
 
 
 def name_of(record: Record) -> str:
-    """The metric's name for people, with its feature extractor where it has one; B is part of the published MMD's."""
-    name = NAMES.get(record.metric, record.metric.replace("_", " "))
-    if record.metric == "mmd_paper" and "batch_size" in record.definition:
-        name += f", B = {record.definition['batch_size']}"
+    """The metric's title, with the feature extractor where features play a part."""
+    name = str(record.definition.get("title", record.metric.replace("_", " ")))
     extractor = extractor_of(record)
     return f"{name} ({extractor})" if extractor else name
+
+
+def curve(record: Record) -> str:
+    """The name of a record's curve: metric, extractor where features play a part, class where it is not all pooled."""
+    name = record.group["class"]
+    parts = (record.metric, extractor_of(record), "" if name == POOLED else name)
+    return "_".join(part for part in parts if part)
 
 
 def names_of(records: Iterable[Record]) -> dict[str, str]:
@@ -107,12 +93,11 @@ def benchmark_tables(records: Iterable[Record]) -> list[Table]:
 
 def rows_of(records: Iterable[Record], label: Callable[[Record], str] = label_of) -> dict[str, dict[str, Record]]:
     """Records by row (the metric's name, and what else the group tells) and by label of the generated folder."""
-    order = {metric: index for index, metric in enumerate(NAMES)}
     known = ("class", "generated", "extractor")
     records = list(records)
     names = names_of(records)
     rows: dict[str, dict[str, Record]] = {}
-    for record in sorted(records, key=lambda record: order.get(record.metric, len(order))):
+    for record in records:
         rest = [f"{key}: {value}" for key, value in record.group.items() if key not in known]
         rows.setdefault(", ".join((names[record.id], *rest)), {})[label(record)] = record
     return rows

@@ -14,6 +14,8 @@ from data_modules.files import write_json
 from tumorgen.provenance import package_versions
 
 FORMAT = 2
+POOLED = "pooled"
+"""The group of all classes together."""
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import InputError
 from tumorgen.results.dashboard.layout import Curves, Panel, Pictures, Section, logged_names
+from tumorgen.results.html.training import EVALUATION
 from tumorgen.results.tables import Table
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report
     from wandb_workspaces.workspaces import Workspace
-
-COLUMNS = (
-    "evaluation/benchmark_auc",
-    "evaluation/memorisation_share_voxels",
-    "val/dice",
-    "val/cross_entropy_corrupted",
-)
-"""Figures beside the names of the runs: the last value of each."""
 
 _WIDTH, _HEIGHT = 24, 8
 
@@ -52,12 +45,11 @@ def workspace(place: Place, parts: Sequence[Section]) -> "Workspace":
         project=place.project,
         name="tumorgen",
         sections=[
-            ws.Section(name=part.name, panels=[_panel(panel) for panel in part.panels], is_open=part.is_open)
-            for part in parts
+            ws.Section(name=part.name, panels=[_panel(panel) for panel in part.panels], is_open=True) for part in parts
         ],
         runset_settings=ws.RunsetSettings(
             groupby=[expr.Metric("Group"), expr.Metric("JobType")],
-            pinned_columns=["run:displayName", "tags:__ALL__", *(f"summary:{name}.last" for name in COLUMNS)],
+            pinned_columns=["run:displayName", "tags:__ALL__", *(f"summary:{name}.last" for name in columns(parts))],
         ),
     )
 
@@ -82,7 +74,7 @@ def report(place: Place, parts: Sequence[Section], tables: Sequence[Table] = ())
         project=place.project,
         entity=place.entity,
         title="tumorgen",
-        description="Class-conditional generation of 3D brain tumour regions: samples, their quality, and how both stages train.",
+        description="Class-conditional generation of 3D brain tumour regions: samples, their quality, and how models train.",
         blocks=blocks,
         width="fluid",
     )
@@ -126,6 +118,13 @@ def save(place: Place, parts: Sequence[Section], tables: Sequence[Table] = ()) -
     page.save()  # creates the project where there is none yet
     view.save()
     return [view.url, page.url]
+
+
+def columns(parts: Sequence[Section]) -> list[str]:
+    """What stands beside the names of the runs: every metric of samples, of all classes, that says what is better."""
+    curves = [panel for part in parts for panel in part.panels if isinstance(panel, Curves)]
+    pooled = [min(panel.metrics, key=len) for panel in curves if panel.better in ("lower", "higher")]
+    return [name for name in pooled if name.startswith(EVALUATION)]
 
 
 def _panel(panel: Panel, **options: Any) -> Any:

@@ -51,10 +51,10 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Training:
-    """A run in the page: its table, charts (title, SVG, legend) and pictures (name, file name, `data:` URL)."""
+    """A run in the page: its tables, charts (title, SVG, legend) and pictures (name, file name, `data:` URL)."""
 
     run: RunResult
-    table: Table | None
+    tables: Sequence[Table]
     charts: Sequence[tuple[str, str, Sequence[str]]]
     pictures: Sequence[tuple[str, str, str]]
 
@@ -94,7 +94,7 @@ class Report:
         """All tables, as they follow in the page."""
         compared = [[*part.tables, *part.memorisation] for part in self.evaluations]
         benchmarks = [part.tables for part in self.benchmarks]
-        return [*chain(*compared, *benchmarks), *(part.table for part in self.trainings if part.table)]
+        return [*chain(*compared, *benchmarks, *(part.tables for part in self.trainings))]
 
 
 def build(sources: Sources, with_viewer: bool = True) -> Report:
@@ -108,7 +108,7 @@ def build(sources: Sources, with_viewer: bool = True) -> Report:
     trainings = [_training(run) for run in sources.runs]
     records = [record for part in compared for record in part.records]
     records += [record for part in benchmarks for record in part.records]
-    records += [record for run in sources.runs for own in run.records().values() for record in own.values()]
+    records += [record for run in sources.runs for record in run.all_records()]
     labels = {record.id: part.label(record) for part in compared for record in part.records}
     return Report(
         answers=answers(
@@ -169,9 +169,12 @@ def _sheet(name: str, folder: VolumeFolder) -> Sheet:
 
 
 def _training(run: RunResult) -> Training:
-    charts = [(name, line_chart(series, f"{run.name}: {name}"), list(series)) for name, series in run.panels()]
+    charts = []
+    for panel in run.panels():
+        series = {label: run.curves[name] for label, name in panel.names.items()}
+        charts.append((panel.title, line_chart(series, f"{run.name}: {panel.title}"), list(series)))
     pictures = [(name, path.name, embedded(path)) for name, path in run.pictures.items()]
-    return Training(run, run.table(), charts, pictures)
+    return Training(run, run.tables(), charts, pictures)
 
 
 def _provenance(sources: Sources) -> dict[str, str]:

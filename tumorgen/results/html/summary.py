@@ -6,8 +6,8 @@ Sentences are chosen by intervals and corrected p-values, never by a figure alon
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tumorgen.results.layouts import POOLED, arm_title, label_of, name_of
-from tumorgen.results.records import Record
+from tumorgen.results.layouts import arm_title, label_of, name_of
+from tumorgen.results.records import POOLED, Record
 from tumorgen.results.tables import Cell, figure, floor, p_value
 
 CONTROL = "shuffled_control"

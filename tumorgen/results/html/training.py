@@ -1,9 +1,9 @@
-"""Runs in the report: figures of validation as records, curves, and the newest pictures."""
+"""Runs in the report: values of validation as records, evaluations of samples, curves, and the newest pictures."""
 
 import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import yaml
 from data_modules.errors import InputError
 from data_modules.phantom import PhantomDataModule
 from data_modules.phantoms.cohort import SETTINGS_FILE
-from tumorgen.results.records import Record
+from tumorgen.results.layouts import curve, evaluation_tables, name_of
+from tumorgen.results.records import POOLED, Record, Results, read_results
 from tumorgen.results.tables import Cell, Table, figure
 
 Curve = list[tuple[float, float]]
+EVALUATION = "evaluation"
 LEADING = (
     "total",
     "loss",
@@ -26,11 +28,24 @@ LEADING = (
     "importance_auc",
     "codebook_perplexity",
     "auc",
-    "mmd",
-    "ms_ssim",
 )
 SUMMARIES = {"last": lambda curve: curve[-1], "lowest": lambda curve: min(curve, key=lambda point: point[1])}
 SUMMARIES["highest"] = lambda curve: max(curve, key=lambda point: point[1])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that belong into one chart.
+
+    Attributes:
+        title: What is seen.
+        names: As logged, by what to call the curve.
+        better: `lower`, `higher`, or empty where nobody says.
+    """
+
+    title: str
+    names: dict[str, str]
+    better: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class RunResult:
         config: The same, read.
         curves: By metric: optimizer step and value of every time it was logged.
         pictures: By name, the newest of each.
+        evaluations: Of samples while it trained, in order.
     """
 
     folder: Path
@@ -50,6 +66,7 @@ class RunResult:
     config: dict[str, Any]
     curves: dict[str, Curve]
     pictures: dict[str, Path]
+    evaluations: tuple[Results, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,29 +105,51 @@ class RunResult:
             counts={"step": int(step), "logged": len(self.curves[metric])},
         )
 
-    def table(self) -> Table | None:
-        """One row per figure of validation; None when the run has none."""
+    def all_records(self) -> list[Record]:
+        """Every record that the page shows something of."""
+        latest = self.evaluations[-1].records if self.evaluations else ()
+        return [*(record for own in self.records().values() for record in own.values()), *latest]
+
+    def tables(self) -> list[Table]:
+        """Values of validation, a row each; and the latest evaluation of samples, per class."""
         rows: list[list[Cell | str]] = [
             [metric, *(figure(own[name]) for name in SUMMARIES), Cell(str(own["last"].counts["step"]), own["last"].id)]
             for metric, own in sorted(self.records().items())
         ]
-        if not rows:
-            return None
         notes = [
             "Single values of one run: without interval, and chosen among the values logged where lowest or highest."
         ]
-        return Table(f"Run {self.name}: validation", ["figure", *SUMMARIES, "last step"], rows, notes)
+        columns = ["metric", *SUMMARIES, "last step"]
+        tables = [Table(f"Run {self.name}: validation", columns, rows, notes)] if rows else []
+        for results in self.evaluations[-1:]:
+            tables += [
+                replace(table, title=f"Run {self.name}, epoch {results.extra['epoch']}: {table.title}")
+                for table in evaluation_tables(results.records)
+            ]
+        return tables
 
-    def panels(self) -> list[tuple[str, dict[str, Curve]]]:
-        """Curves that belong into one chart, leading ones first: training, validation and parts (class, tumour) of a figure."""
-        panels: dict[str, dict[str, Curve]] = {}
-        for metric, curve in self.curves.items():
+    def panels(self) -> list[Panel]:
+        """Curves that belong into one chart: training, validation and parts (class, tumour) of a metric; leading ones first."""
+        measured = {curve(record): record for results in self.evaluations for record in results.records}
+        panels: dict[str, Panel] = {}
+        for metric in self.curves:
             stage, _, name = metric.rpartition("/")
-            base, part = _split(metric, self.curves)
-            series = " ".join(filter(None, (stage, part)))
-            panels.setdefault(base.rpartition("/")[2] if base != metric else name, {})[series] = curve
+            record = measured.get(name) if stage.startswith(EVALUATION) else None
+            if record is None:
+                base, part = _split(metric, self.curves)
+                title, better = base.rpartition("/")[2], ""
+                series = " ".join(filter(None, (stage, part)))
+            else:
+                title, better = name_of(record), str(record.definition["better"])
+                group = "" if record.group["class"] == POOLED else record.group["class"]
+                series = " ".join(filter(None, (group or POOLED, stage.removeprefix(EVALUATION).lstrip("/"))))
+            panels.setdefault(title, Panel(title, {}, better)).names[series] = metric
         rank = {name: index for index, name in enumerate(LEADING)}
-        return sorted(panels.items(), key=lambda panel: (rank.get(panel[0], len(rank)), panel[0]))
+        order = {name_of(record): index for index, record in enumerate(measured.values())}
+        return sorted(
+            panels.values(),
+            key=lambda panel: (rank.get(panel.title, len(rank)), order.get(panel.title, len(order)), panel.title),
+        )
 
 
 def is_run(folder: Path) -> bool:
@@ -121,7 +160,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> RunResult:
-    """Reads configuration, curves and names of pictures.
+    """Reads configuration, curves, evaluations and names of pictures.
 
     Raises:
         InputError: A file is damaged.
@@ -139,7 +178,8 @@ def read_run(folder: Path) -> RunResult:
     pictures: dict[str, Path] = {}
     for path in sorted((folder / "pictures").glob("*.png")):
         pictures[re.sub(r"_\d+$", "", path.stem)] = path
-    return RunResult(folder, text, config, curves, pictures)
+    evaluations = tuple(read_results(path) for path in sorted((folder / "evaluations").glob("epoch_*.json")))
+    return RunResult(folder, text, config, curves, pictures, evaluations)
 
 
 def _curves(path: Path) -> dict[str, Curve]:

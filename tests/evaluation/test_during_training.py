@@ -8,13 +8,15 @@ import handmade_time
 import pytest
 import torch
 from handmade_time import Clock, Learner, Slow
+from toy import ToyDataModule
 from volumes import write_volumes
 
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.synthetic import MixedDataModule, SyntheticDataModule
 from tumorgen.evaluation.callback import GeneratorEvaluation
-from tumorgen.evaluation.real_cases import datasets_of, read_real_cases
+from tumorgen.evaluation.during_training import real_volumes
+from tumorgen.metrics.metric import Resampling
 from tumorgen.provenance import trained_on
 
 SHAPE: dict[str, Any] = {"roi_size": 16, "spacing": 2.0, "folds": 2, "batch_size": 4}
@@ -43,10 +45,11 @@ def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule,
     data = module(MixedDataModule, real, samples, oversample=True, shuffle_labels=True)
     data.prepare_data()
     data.setup("fit")
-    trainer: Any = SimpleNamespace(datamodule=data)
-    training, generated, held_out = datasets_of(trainer)
+    training, generated = data.train_real, data.train_generated
     assert real.train is not None
-    assert data.train is not None
+    assert data.val is not None
+    assert training is not None
+    assert generated is not None
     expected = {item["case"]: item for item in map(real.train.__getitem__, range(len(real.train)))}
     assert sorted(item["case"] for item in map(training.__getitem__, range(len(training)))) == sorted(expected)
     for index in range(len(training)):
@@ -56,11 +59,16 @@ def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule,
     assert len(generated) == len({generated[index]["case"] for index in range(len(generated))}) == 12
     assert all(generated[index]["volume"].max() > 0 for index in range(12))
     assert next(iter(data.train_dataloader()))["volume"].abs().max() == 0, "training goes on with its augmentation"
-    assert held_out is data.val
-    cases = read_real_cases(trainer, 2)
-    assert sum(map(len, cases.training_small)) == len(expected)
-    assert sum(map(len, cases.generated_small)) == 12
-    assert float(min(volumes.max() for volumes in cases.training_small)) > 0
+    found = real_volumes(data, Resampling())
+    assert len(found.training) == len(expected) + 12
+    assert found.generated_training == 12
+    assert len(found.everything) == len(expected) + len(data.val)
+    assert found.held_out is found.compared
+    assert len(found.compared) == len(data.val)
+    assert found.facts == {"real_volumes": "validation part of fold 0 of 2"}
+    assert min(float(volume.max()) for volume in found.training) > 0
+    labels = [training[index]["label"] for index in range(len(training))]
+    assert found.training.labels[: len(expected)].tolist() == labels
 
 
 def test_training_on_generated_volumes_alone_is_refused_before_it_begins(
@@ -68,10 +76,20 @@ def test_training_on_generated_volumes_alone_is_refused_before_it_begins(
 ) -> None:
     clock = Clock()
     model, data = Learner(clock, 0.0), module(SyntheticDataModule, real, samples)
-    callback = GeneratorEvaluation(per_class=4, measures=[Slow(clock, 1.0)], clock=clock)
+    callback = GeneratorEvaluation(per_class=4, metrics=[Slow(clock, 1.0)], clock=clock)
     with pytest.raises(InputError, match="GeneratorEvaluation needs real training cases"):
         handmade_time.trainer(tmp_path, [callback], max_epochs=1).fit(model, data)
     assert clock.now == 0
-    sheets_only = GeneratorEvaluation(per_class=4, measures=[], clock=clock)
+    sheets_only = GeneratorEvaluation(per_class=4, metrics=[], clock=clock)
     trainer: Any = SimpleNamespace(datamodule=data, fast_dev_run=False)
     sheets_only.on_fit_start(trainer, model)
+
+
+def test_data_without_a_validation_part_have_no_held_out_volumes() -> None:
+    data = ToyDataModule()
+    data.setup("fit")
+    data.val = None
+    found = real_volumes(data, Resampling())
+    assert found.held_out is None
+    assert len(found.compared) == len(found.training) == len(found.everything) == 8
+    assert found.facts["real_volumes"] == "training part (nothing was held out) of fold 0 of 1"
