@@ -11,7 +11,7 @@ import torch
 from front import ROOT, TINY_VQGAN, only_run, read_yaml, tumorgen
 
 from data_modules.errors import InputError
-from tumorgen.methods.loading import build, load_module
+from tumorgen.methods.loading import build, load_method
 from tumorgen.methods.vqgan.module import VQGAN
 
 
@@ -60,7 +60,7 @@ def test_the_written_configuration_runs_again_and_gives_the_same_weights(finishe
 
 
 def test_a_checkpoint_builds_its_model_without_the_configuration(finished: Path) -> None:
-    model = load_module(finished / "checkpoints/last.ckpt", VQGAN)
+    model = load_method(finished / "checkpoints/last.ckpt", VQGAN)
     assert model.class_names == ("LGG", "HGG")
     assert (model.roi_size, model.spacing, model.grid, model.quantizer.num_codes) == (16, 8.0, 4, 16)
     assert int(model.batches_seen) == 4
@@ -94,8 +94,8 @@ def test_data_of_another_size_is_refused(finished: Path, tmp_path: Path, capsys:
         (["--config", "nix.yaml"], "nix.yaml"),
         (["--model.discriminator_start", "3"], "model.discriminator_start is 3"),
         (["--data.roi_size", "18"], "roi_size 18 cannot be halved 2 times"),
-        (["--ckpt_path", "nix.ckpt"], "nix.ckpt: no such checkpoint"),
-        (["--ckpt_path", "last"], "last: no such checkpoint"),
+        (["--ckpt_path", "nix.ckpt"], "nix.ckpt: no such file"),
+        (["--ckpt_path", "last"], "last: no such file"),
         (["--resume"], "--resume: no run of `fit` in"),
         (["--resume", "yesterday"], "--resume: no run 'yesterday'"),
     ],

@@ -10,7 +10,7 @@ from stage2 import tokenizer
 
 from tumorgen import provenance
 from tumorgen.classifier.module import GradeClassifier
-from tumorgen.methods.loading import load_module
+from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.provenance import new_salt, package_versions, patient_hashes
 
@@ -47,7 +47,7 @@ def test_versions_of_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: load_module(tokenizer(), VQGAN), GradeClassifier], ids=["VQGAN", "classifier"]
+    "make", [lambda: load_method(tokenizer(), VQGAN), GradeClassifier], ids=["VQGAN", "classifier"]
 )
 def test_a_resumed_run_keeps_old_patients_and_adds_new_ones(make) -> None:
     model = make()

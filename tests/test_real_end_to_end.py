@@ -13,7 +13,7 @@ from PIL import Image
 from stage2 import curve
 
 from data_modules.files import sha256
-from tumorgen.methods.loading import load_module, read_checkpoint
+from tumorgen.methods.loading import load_method, read_checkpoint
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.provenance import patient_hashes
 
@@ -100,7 +100,7 @@ def test_prepare(real: Real, capsys: pytest.CaptureFixture[str]) -> None:
 def test_both_folds_train(tokenizers: list[Path], splits: list[dict[str, list[str]]]) -> None:
     tested = []
     for run, split in zip(tokenizers, splits, strict=True):
-        model = load_module(run / "checkpoints" / "last.ckpt", VQGAN)
+        model = load_method(run / "checkpoints" / "last.ckpt", VQGAN)
         assert model.class_names == ("0", "1")
         assert (model.roi_size, model.spacing, int(model.batches_seen)) == (32, 4.0, STEPS)
         salt = model.provenance["salt"]

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if cause is not None:
             return _refuse(str(cause))
         if isinstance(error, ArgumentError):
-            from tumorgen.commands.option_errors import one_line
+            from tumorgen.option_errors import one_line
 
             return _refuse(f"{one_line(str(error))} `tumorgen {command} --help` lists the options.")
         raise

@@ -15,8 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from data_modules.errors import InputError
 from data_modules.files import atomic_path
 from tumorgen.__main__ import TRAINING
-from tumorgen.commands.parser import Parser
-from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
+from tumorgen.commands.words import as_words, asks_for_help, check_typed, early_settings
+from tumorgen.methods.loading import architecture, build, find_class, load_weights, read_checkpoint
+from tumorgen.methods.trust import trusting
+from tumorgen.parsing import Parser, add_trust
 from tumorgen.runs.artifacts import VolumeArtifact
 from tumorgen.runs.checkpoints import DurableCheckpoints
 from tumorgen.runs.cost import CostFile
@@ -24,13 +26,6 @@ from tumorgen.runs.folder import Run, earlier_run, leave_run, open_run, without_
 from tumorgen.runs.loggers import WandbOptions, group_of, run_loggers, run_tags
 from tumorgen.runs.progress import TimeLeft
 from tumorgen.runs.random_state import RandomState
-from tumorgen.runs.remembered import (
-    as_words,
-    asks_for_help,
-    check_typed,
-    checkpoint_named,
-    own_architecture,
-)
 from tumorgen.runs.signals import EndOnSignal, Killed
 from tumorgen.runs.state import StateFile
 from tumorgen.runs.volumes import VolumeWriter
@@ -73,7 +68,8 @@ class TumorgenCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str]) -> None:
         self.command, self.typed = args[0], without_resume(args)
-        with EndOnSignal() as self.signals:
+        self.early = early_settings(args[1:])
+        with EndOnSignal() as self.signals, trusting(self.early.trust, self.early.classes):
             super().__init__(
                 L.LightningModule,
                 L.LightningDataModule,
@@ -118,6 +114,7 @@ class TumorgenCLI(LightningCLI):
             help="continue the newest run of the experiment, or the run of this id; auto: start a run, or go on with the one "
             "of this --run_id, this job or this very command",
         )
+        add_trust(parser)
         parser.add_class_arguments(WandbOptions, "wandb")
         parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.num_sanity_val_steps": 0})
 
@@ -127,14 +124,13 @@ class TumorgenCLI(LightningCLI):
         if self.command == "fit" or asks_for_help(args):
             self.config = parser.parse_args(args)
             return
-        path = checkpoint_named(args)
+        path = self.early.ckpt_path
         if path is None:
             raise InputError(f"--ckpt_path: `tumorgen {self.command}` needs the checkpoint of a trained model.")
         self.checkpoint = read_checkpoint(path)
-        class_path, remembered = own_architecture(self.checkpoint, path)
-        changeable = getattr(find_class(class_path), "runtime_options", ())
-        check_typed(args, class_path, changeable)
-        self.config = parser.parse_args([*as_words(class_path, remembered), *args])
+        self.class_path, self.arguments = architecture(self.checkpoint, path, L.LightningModule)
+        check_typed(args, self.class_path, getattr(find_class(self.class_path), "runtime_options", ()))
+        self.config = parser.parse_args([*as_words(self.class_path, self.arguments), *args])
 
     def _parse_ckpt_path(self) -> None:
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
@@ -149,7 +145,9 @@ class TumorgenCLI(LightningCLI):
         if config.ckpt_path is None:
             return
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
-        check_class(config.ckpt_path, self.checkpoint, find_class(config.model.class_path))
+        kind = find_class(config.model.class_path)
+        if self.checkpoint["hyper_parameters"]["_class_path"] != config.model.class_path:
+            architecture(self.checkpoint, config.ckpt_path, kind)  # refuses other classes
         if self.command == "fit":
             if "optimizer_states" not in self.checkpoint:
                 raise InputError(
@@ -157,7 +155,7 @@ class TumorgenCLI(LightningCLI):
                     "cannot continue it. It can be tested, sampled from, or serve as --model.tokenizer."
                 )
             # the tokenizer that a transformer was trained on may be gone by now; its checkpoint carries it
-            for name in getattr(find_class(config.model.class_path), "self_contained", ()):
+            for name in getattr(kind, "self_contained", ()):
                 config.model.init_args[name] = config.ckpt_path
 
     def _group_built_on(self, config: Namespace) -> str | None:
@@ -174,16 +172,14 @@ class TumorgenCLI(LightningCLI):
             self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
             self._forget_foreign_facts()
         else:
-            assert self.checkpoint is not None
-            class_path, arguments = own_architecture(self.checkpoint, config.ckpt_path)
-            for name in getattr(find_class(class_path), "runtime_options", ()):
-                arguments[name] = _plain(config.model.init_args[name])
+            for name in getattr(find_class(self.class_path), "runtime_options", ()):
+                self.arguments[name] = _plain(config.model.init_args[name])
             parts = config.clone()
             # the weights are loaded here, so Lightning need not read the file again
             del parts["model"], parts["ckpt_path"]
             self.config_init = self.parser.instantiate_classes(parts)
             self.datamodule = self.config_init.get("data")
-            self.model = build(class_path, arguments)
+            self.model = build(self.class_path, self.arguments)
         if self.checkpoint is not None:
             load_weights(self.model, self.checkpoint, config.ckpt_path)
         self.checkpoint = None  # three times the size of the model

@@ -18,7 +18,7 @@ from toy import Blobs, ToyDataModule
 
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
-from tumorgen.methods.loading import load_module
+from tumorgen.methods.loading import load_method
 from tumorgen.provenance import patient_hashes
 
 TINY = HELPERS / "tiny_classifier.yaml"
@@ -75,7 +75,7 @@ def test_testing_takes_everything_from_the_checkpoint(finished: Path, tmp_path: 
     words = ["--data", "toy.ToyDataModule", "--ckpt_path", best, "--runs_dir", tmp_path, "--trainer.accelerator", "cpu"]
     assert tumorgen("test", *words, *QUIET) == 0
     (row,) = rows(only_run("unnamed", tmp_path), "csv-test")
-    model = load_module(best, GradeClassifier)
+    model = load_method(best, GradeClassifier)
     cases = [Blobs(4, 16, 2000)[i] for i in range(4)]
     probabilities = model.probabilities(torch.stack([case["volume"] for case in cases]))
     assert torch.allclose(probabilities.sum(1), torch.ones(4))
@@ -114,7 +114,7 @@ def test_resumed_equals_uninterrupted(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_tells_whom_it_was_trained_on(finished: Path) -> None:
-    model = load_module(finished / "checkpoints" / "last.ckpt", GradeClassifier)
+    model = load_method(finished / "checkpoints" / "last.ckpt", GradeClassifier)
     assert (model.class_names, model.roi_size, model.spacing, model.in_channels) == (("LGG", "HGG"), 16, 8.0, 1)
     assert model.positive_class == "HGG"
     hashes = patient_hashes([f"blob{i:04d}" for i in range(8)], model.provenance["salt"])

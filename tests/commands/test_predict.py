@@ -190,7 +190,7 @@ def test_the_architecture_is_the_checkpoint_s(tmp_path: Path, capsys: pytest.Cap
         (["--data.counts", "{GBM: 1}"], "does not know the class GBM; it was trained on LGG, HGG"),
         (["--output.dtype", "float64"], "float64"),
         (["--model", "tumorgen.methods.vqgan.module.VQGAN"], "expected a tumorgen.methods.vqgan.module.VQGAN"),
-        (["--ckpt_path", "nix.ckpt"], "nix.ckpt: no such checkpoint"),
+        (["--ckpt_path", "nix.ckpt"], "nix.ckpt: no such file"),
     ],
 )
 def test_what_cannot_be_sampled_gets_one_line(

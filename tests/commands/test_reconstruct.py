@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from data_modules.files import sha256
 from data_modules.roi.extract import extract
 from data_modules.roi.images import read_image
-from tumorgen.methods.loading import load_module
+from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.metrics.ms_ssim import ms_ssim_fidelity
 
@@ -60,7 +60,7 @@ def output(checkpoint: Path, pair: tuple[Path, Path], tmp_path_factory: pytest.T
 @pytest.fixture(scope="module")
 def expected(checkpoint: Path, pair: tuple[Path, Path]) -> dict[str, np.ndarray]:
     """Region of interest, its reconstruction and the scores on the token grid, straight from the parts."""
-    model = load_module(checkpoint, VQGAN)
+    model = load_method(checkpoint, VQGAN)
     region = extract(*(read_image(path)[0] for path in pair), 16, 2.0)
     with torch.no_grad():
         x = torch.from_numpy(region.volume)[None, None]

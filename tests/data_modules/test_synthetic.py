@@ -20,7 +20,7 @@ from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.synthetic import MixedDataModule, SyntheticDataModule
 from tumorgen.classifier.module import GradeClassifier
-from tumorgen.methods.loading import build, load_module
+from tumorgen.methods.loading import build, load_method
 from tumorgen.methods.transformer.module import MaskedTransformer
 from tumorgen.provenance import patient_hashes, trained_on
 
@@ -193,7 +193,7 @@ def test_a_classifier_is_trained_on_it(kind: str, real: BraTSDataModule, samples
     assert str(samples) in str(read_yaml(run / "config.yaml")["data"])
     # the volumes' salt goes on, and so do the patients behind them
     origin = json.loads((samples / "manifest.json").read_text())["training_patients"]
-    provenance = load_module(run / "checkpoints" / "last.ckpt", GradeClassifier).provenance
+    provenance = load_method(run / "checkpoints" / "last.ckpt", GradeClassifier).provenance
     assert provenance == {
         "salt": origin["salt"],
         "training_patients": patient_hashes(real.training_patients, origin["salt"]),

@@ -181,5 +181,5 @@ def test_names_become_extractors(tmp_path, cache):
         extractors_for("mri,mri", real)
     with pytest.raises(InputError, match="names no feature extractor"):
         extractors_for(",", real)
-    with pytest.raises(InputError, match=r"absent\.ckpt: no such checkpoint"):
+    with pytest.raises(InputError, match=r"absent\.ckpt: no such file"):
         extractors_for(str(tmp_path / "absent.ckpt"), real)

@@ -56,7 +56,7 @@ def _parser() -> "ArgumentParser":
     from data_modules.brats import BraTSDataModule
     from tumorgen.benchmark.training import Budget, Hardware
     from tumorgen.classifier.module import GradeClassifier
-    from tumorgen.commands.parser import Parser
+    from tumorgen.parsing import Parser
 
     parser = Parser(
         prog="tumorgen benchmark",

@@ -5,9 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
 from data_modules.errors import InputError
+from tumorgen.parsing import Parser, add_trust
 
 if TYPE_CHECKING:
     from tumorgen.evaluation.compare import Folders
@@ -24,12 +23,14 @@ def run(argv: Sequence[str]) -> int:
         InputError: Folders, files or options cannot be used; the output folder holds something already.
     """
     parser = _parser()
+    add_trust(parser)
     options = parser.parse_args(list(argv))
     _check(options)
     from rich.console import Console
 
     from tumorgen.evaluation.compare import Options
     from tumorgen.evaluation.folder import check_output, evaluate_to
+    from tumorgen.methods.trust import trusting
     from tumorgen.metrics.metric import Resampling
     from tumorgen.results.layouts import evaluation_tables
 
@@ -46,25 +47,20 @@ def run(argv: Sequence[str]) -> int:
     for folder in filter(None, (folders.real, folders.generated, folders.training)):
         for note in folder.conversions:
             progress(f"{folder.folder}: {note}")
-    evaluation = evaluate_to(options.output, folders, metrics, how, resampling, options.overwrite, progress)
+    with trusting(options.trust):
+        evaluation = evaluate_to(options.output, folders, metrics, how, resampling, options.overwrite, progress)
     for table in evaluation_tables(evaluation.records):
         console.print(table.to_rich())
     print(options.output)
     return 0
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> Parser:
     from tumorgen.evaluation.compare import Options
     from tumorgen.evaluation.listed import shipped_list
     from tumorgen.metrics.metric import Metric, Resampling
 
-    parser = ArgumentParser(
-        prog="tumorgen evaluate",
-        description=__doc__,
-        exit_on_error=False,
-        allow_abbrev=False,
-        default_config_files=[str(shipped_list())],
-    )
+    parser = Parser(prog="tumorgen evaluate", description=__doc__, default_config_files=[str(shipped_list())])
     parser.add_argument("--config", action="config", help="YAML with options, for example a list of metrics")
     parser.add_argument("--metrics", type=list[Metric], help="what is measured (experiments/evaluate.yaml)")
     parser.add_argument(

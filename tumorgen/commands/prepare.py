@@ -65,7 +65,7 @@ def _parser() -> "ArgumentParser":
     from jsonargparse import ActionConfigFile
 
     from data_modules.base import ROIDataModule
-    from tumorgen.commands.parser import Parser
+    from tumorgen.parsing import Parser
 
     parser = Parser(
         prog="tumorgen prepare",

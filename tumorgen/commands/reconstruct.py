@@ -19,6 +19,9 @@ def run(argv: Sequence[str]) -> int:
         InputError: Files are missing, unreadable or of different patients, the checkpoint is no tokenizer, or the output is
             already there.
     """
+    from tumorgen.methods.trust import trusting
+    from tumorgen.parsing import add_trust
+
     parser = ArgumentParser(prog="tumorgen reconstruct", description=__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of a trained VQGAN")
     parser.add_argument(
@@ -27,13 +30,15 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--mask", type=Path, required=True, help="tumour segmentation on the same grid, NIfTI")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are already there")
+    add_trust(parser)
     options = parser.parse_args(list(argv))
     for key in ("ckpt_path", "input", "mask"):
         if not options[key].is_file():
             raise InputError(f"--{key}: {options[key]} is not there, or is no file.")
     if (options.output / "figures.json").exists() and not options.overwrite:
         raise InputError(f"--output: {options.output} holds results already; choose another folder or add --overwrite.")
-    figures = reconstruct(options.ckpt_path, options.input, options.mask, options.output)
+    with trusting(options.trust):
+        figures = reconstruct(options.ckpt_path, options.input, options.mask, options.output)
     for name, value in figures["figures"].items():
         print(f"{name:24s} {value:.4f}")
     print(options.output)
@@ -52,13 +57,13 @@ def reconstruct(ckpt_path: Path, scan_path: Path, mask_path: Path, output: Path)
     from data_modules.files import sha256, write_json
     from data_modules.roi.extract import BACKGROUND, denormalise, extract, foreground, place
     from data_modules.roi.images import read_image
-    from tumorgen.methods.loading import load_module
+    from tumorgen.methods.loading import load_method
     from tumorgen.methods.vqgan.module import VQGAN
     from tumorgen.metrics.importance import importance_auc
     from tumorgen.metrics.reconstruction import ReconstructionMetrics
     from tumorgen.results.sheets import Reconstructed, enlarge, reconstruction_sheet, save
 
-    model = load_module(ckpt_path, VQGAN)
+    model = load_method(ckpt_path, VQGAN)
     (scan, scan_hash), (mask, mask_hash) = read_image(scan_path), read_image(mask_path)
     try:
         roi = extract(scan, mask, model.roi_size, model.spacing)

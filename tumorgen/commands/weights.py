@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from data_modules.errors import InputError
 from data_modules.files import atomic_path, sha256
+from tumorgen.methods.loading import read_tensors
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
 from tumorgen.pretrained.weights import (
@@ -177,12 +178,7 @@ def _fetch_heads() -> tuple[dict[str, Tensor], str]:
 
 
 def _from_file(path: Path) -> tuple[dict[str, Tensor], str]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling raises whatever the bytes make it raise
-        raise InputError(f"{path}: not a file of tensors written by PyTorch ({_first_line(error)})") from None
+    content = read_tensors(path, "a file of tensors written by PyTorch")
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise InputError(f"{path}: found {type(content).__name__}, expected a state dict (a dictionary of tensors)")
     return content, f"{path.name} (sha256 {sha256(path)})"

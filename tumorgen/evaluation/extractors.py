@@ -118,9 +118,9 @@ class ClassifierExtractor(FeatureExtractor):
             InputError: The checkpoint is missing or of another model.
         """
         from tumorgen.classifier.module import GradeClassifier
-        from tumorgen.methods.loading import load_module
+        from tumorgen.methods.loading import load_method
 
-        return cls(load_module(path, GradeClassifier).network, f"{path.name}, sha256 {sha256(path)}")
+        return cls(load_method(path, GradeClassifier).network, f"{path.name}, sha256 {sha256(path)}")
 
     def features(self, volume: Volume) -> Features:
         """The classifier's features."""

@@ -4,17 +4,17 @@ Legend: B volumes, C MRI sequences, D H W voxels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 
 from data_modules.errors import InputError
 from data_modules.request import RequestBatch
-from tumorgen.methods.loading import build, check_class, find_class, load_weights, read_checkpoint
-from tumorgen.runs.remembered import own_architecture
+from tumorgen.methods.loading import load_method
+from tumorgen.methods.trust import trusting
 from tumorgen.types import Labels, Volume
 
 
@@ -81,27 +81,19 @@ class Generator(L.LightningModule, ABC):
         return self.sample(batch["label"], batch["seed"])
 
 
-def load_generator(path: Path | str, **options: Any) -> Generator:
+def load_generator(path: Path | str, trust: str | Iterable[str] = (), **options: Any) -> Generator:
     """Loads a trained generator, ready to sample, on the CPU.
 
     Args:
         path: Checkpoint written by `tumorgen fit`.
+        trust: Packages whose classes the checkpoint may name beside those of tumorgen: your own.
         **options: Replace what the checkpoint says of sampling, as on the command line, for example
             `sampler={"class_path": "tumorgen.methods.transformer.decoding.CachedAutoregressive", "init_args": {"top_k": 5}}`.
 
     Raises:
         InputError: The file cannot be used, holds no generator, or an option is none of its `runtime_options`.
     """
-    checkpoint = read_checkpoint(path)
-    check_class(path, checkpoint, Generator)
-    class_path, arguments = own_architecture(checkpoint, path)
-    changeable = getattr(find_class(class_path), "runtime_options", ())
-    unknown = sorted(set(options) - set(changeable))
-    if unknown:
-        raise InputError(
-            f"{unknown[0]}: no option of sampling; {class_path.rpartition('.')[2]} has {', '.join(changeable) or 'none'}."
-        )
-    generator = cast(Generator, build(class_path, arguments | options))
-    load_weights(generator, checkpoint, path)
+    with trusting(trust):
+        generator = load_method(path, Generator, **options)  # type: ignore[type-abstract]
     generator.prepare_sampling()
-    return generator.eval()
+    return generator

@@ -1,58 +1,143 @@
-"""Checkpoints as plain data: read without running code, checked for what they hold, built into a module again."""
+"""The way from a checkpoint to a method: read without running code, held against what may be imported, built, filled.
 
+Every command and `tumorgen.load_generator` come here; nothing else builds what a checkpoint describes.
+"""
+
+import re
+import sys
+from argparse import ArgumentError
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from jsonargparse import Namespace
 from lightning import LightningModule
-from lightning.pytorch.cli import instantiate_module
 
 from data_modules.errors import InputError
-
-TRUSTED_PACKAGES = ("tumorgen.", "torch.optim.")
+from tumorgen.methods.trust import RefusedClassError, trusted_classes_only
+from tumorgen.option_errors import one_line
+from tumorgen.parsing import Parser
 
 Module = TypeVar("Module", bound=LightningModule)
 
 
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """Reads a checkpoint that `tumorgen fit` wrote, tensors on the CPU, without executing anything in it.
+def read_tensors(path: Path | str, expected: str, **options: Any) -> Any:
+    """Reads what `torch.save` wrote, tensors on the CPU, without executing anything in it.
+
+    Args:
+        path: The file.
+        expected: What it should be, for the message.
+        **options: Of `torch.load`.
 
     Raises:
-        InputError: The file is missing, is no checkpoint of tumorgen, or names classes outside `TRUSTED_PACKAGES`.
+        InputError: The file is missing or unreadable, or would run code when it is loaded.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; expected a .ckpt file written by `tumorgen fit`.")
+        raise InputError(f"{path}: no such file; expected {expected}.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, **options)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        # torch's own words recommend to load the file without the protection
+        called = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if called:
+            raise InputError(
+                f"{path}: would run code when it is loaded (it calls {called[1]}); expected {expected}, which holds tensors and "
+                "plain data only. Do not load it."
+            ) from None
+        reason = "no data that torch.save wrote" if "weights_only" in str(error) else str(error).partition("\n")[0]
         raise InputError(
-            f"{path}: not readable as a checkpoint ({reason}); expected a file written by `tumorgen fit`. "
-            "A file cut short by a full disk or a copy looks like this: copy it again or take another one."
-        ) from error
+            f"{path}: not readable ({reason}); expected {expected}. A file cut short by a full disk or a copy looks like this: "
+            "copy it again or take another one."
+        ) from None
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Reads a checkpoint that `tumorgen fit` wrote, as plain data.
+
+    Raises:
+        InputError: As `read_tensors`; also when it is no checkpoint of tumorgen.
+    """
+    checkpoint = read_tensors(path, "a checkpoint written by `tumorgen fit`")
     if not isinstance(checkpoint, dict) or "_class_path" not in checkpoint.get("hyper_parameters", {}):
         raise InputError(f"{path}: holds no hyperparameters of a tumorgen model; was it written by `tumorgen fit`?")
-    for class_path in _class_paths([checkpoint["hyper_parameters"], checkpoint.get("tokenizer", {})]):
-        if not class_path.startswith(TRUSTED_PACKAGES):
-            raise InputError(
-                f"{path}: names the class {class_path}, which is outside {' and '.join(TRUSTED_PACKAGES)}; a checkpoint "
-                "may not choose what is imported. If you wrote that class, append its package to "
-                "tumorgen.methods.loading.TRUSTED_PACKAGES before you load."
-            )
     return checkpoint
 
 
-def architecture(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The class path and the constructor arguments that the model of a checkpoint was built with."""
-    arguments = {key: value for key, value in checkpoint["hyper_parameters"].items() if not key.startswith("_")}
-    return checkpoint["hyper_parameters"]["_class_path"], arguments
+def load_method(path: Path | str, base: type[Module], **options: Any) -> Module:
+    """Builds the method of a checkpoint with its weights, in evaluation mode on the CPU.
+
+    Args:
+        path: A checkpoint written by `tumorgen fit`.
+        base: Class that the method has to be.
+        **options: Replace what the checkpoint says of its `runtime_options`.
+
+    Raises:
+        InputError: As `read_checkpoint` and `architecture`; also when an option is none of those, or the weights do not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    class_path, arguments = architecture(checkpoint, path, base)
+    changeable = getattr(find_class(class_path), "runtime_options", ())
+    unknown = sorted(set(options) - set(changeable))
+    if unknown:
+        raise InputError(
+            f"{unknown[0]}: is built as it was trained; of a {class_path.rpartition('.')[2]} may be replaced: "
+            f"{', '.join(changeable) or 'nothing'}."
+        )
+    method = build(class_path, arguments | options, base)
+    load_weights(method, checkpoint, path)
+    return method.eval()
+
+
+def architecture(
+    section: Mapping[str, Any], path: Path | str, base: type[LightningModule]
+) -> tuple[str, dict[str, Any]]:
+    """The class path and the constructor arguments that a model was built with, held against what may be imported.
+
+    Args:
+        section: A checkpoint, or what it carries of another one: `hyper_parameters` as Lightning saves them.
+        path: Where it is from. Arguments that named a checkpoint which this one carries are replaced by it.
+        base: Class that the model has to be.
+
+    Raises:
+        InputError: The model is of another class, its arguments are not those of this version, or something is named that
+            the user has not vouched for.
+    """
+    stored = section["hyper_parameters"]
+    class_path = stored["_class_path"]
+    arguments = {key: value for key, value in stored.items() if not key.startswith("_")}
+    if "${" in repr(stored):
+        raise InputError(
+            f"{path}: its hyperparameters hold a ${{...}}, which `tumorgen fit` never writes. Do not load it."
+        )
+    try:
+        with trusted_classes_only() as check:
+            check(class_path)
+            kind = find_class(class_path)
+            if not issubclass(kind, base):
+                raise InputError(
+                    f"{path}: holds a {class_path}, expected a {base.__module__}.{base.__qualname__}; give the checkpoint of "
+                    "the right run, or the experiment that belongs to this one."
+                )
+            arguments |= dict.fromkeys(getattr(kind, "self_contained", ()), str(path))
+            _section(class_path, arguments, base)
+    except RefusedClassError as refused:
+        package = str(refused).partition(".")[0]
+        advice = f"If you know the package {package} and where the file is from, add --trust {package}; in Python, "
+        advice += f'load_generator(..., trust="{package}").'
+        raise InputError(
+            f"{path}: names {refused}, which is no class of tumorgen; a checkpoint may not choose what is imported and run. "
+            + (advice if package not in (*sys.stdlib_module_names, "tumorgen", "torch") else "Do not load it.")
+        ) from None
+    except ArgumentError as error:
+        raise InputError(f"{path}: no model can be built from its hyperparameters: {one_line(str(error))}") from error
+    return class_path, arguments
 
 
 def build(class_path: str, arguments: Mapping[str, Any], base: type[Module] = LightningModule) -> Module:
-    """Builds a module as the command line does: nested `class_path` sections become objects, and are remembered.
+    """Builds a module as the command line does: nested `class_path` sections become objects.
 
     Args:
         class_path: For example `tumorgen.methods.vqgan.VQGAN`.
@@ -63,32 +148,13 @@ def build(class_path: str, arguments: Mapping[str, Any], base: type[Module] = Li
         InputError: The constructor refuses its arguments.
     """
     try:
-        return cast(Module, instantiate_module(base, {"_class_path": class_path, **arguments}))
+        parser, section = _section(class_path, arguments, base)
+        return cast(Module, parser.instantiate_classes(section).model)
     except Exception as error:
         refused = input_error_behind(error)
         if refused is None:
             raise
         raise refused from error
-
-
-def load_module(path: Path | str, base: type[Module], **replaced: Any) -> Module:
-    """Builds the module of a checkpoint with its weights, in evaluation mode on the CPU.
-
-    Args:
-        path: A checkpoint written by `tumorgen fit`.
-        base: Class that the module has to be.
-        **replaced: Constructor arguments that replace those of the checkpoint.
-
-    Raises:
-        InputError: As `read_checkpoint`; also when the model is of another class, or the weights do not fit.
-    """
-    checkpoint = read_checkpoint(path)
-    check_class(path, checkpoint, base)
-    class_path, arguments = architecture(checkpoint)
-    arguments |= dict.fromkeys(getattr(find_class(class_path), "self_contained", ()), str(path))
-    module = build(class_path, {**arguments, **replaced}, base)
-    load_weights(module, checkpoint, path)
-    return module.eval()
 
 
 def load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path | str) -> None:
@@ -109,20 +175,6 @@ def load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: P
         )
     module.on_load_checkpoint(cast(dict[str, Any], checkpoint))
     module.load_state_dict(stored)
-
-
-def check_class(path: Path | str, checkpoint: Mapping[str, Any], base: type[LightningModule]) -> None:
-    """Makes sure that a checkpoint holds the expected kind of model.
-
-    Raises:
-        InputError: It holds another one.
-    """
-    class_path, _ = architecture(checkpoint)
-    if not issubclass(find_class(class_path), base):
-        raise InputError(
-            f"{path}: holds a {class_path}, expected a {base.__module__}.{base.__qualname__}; give the checkpoint of the "
-            "right run, or the experiment that belongs to this one."
-        )
 
 
 def input_error_behind(error: BaseException | None) -> InputError | None:
@@ -146,10 +198,9 @@ def find_class(class_path: str) -> type[LightningModule]:
     return found
 
 
-def _class_paths(value: Any, key: str = "") -> list[str]:
-    """Every class named in nested hyperparameters."""
-    if isinstance(value, Mapping):
-        return [path for name, item in value.items() for path in _class_paths(item, name)]
-    if isinstance(value, list | tuple):
-        return [path for item in value for path in _class_paths(item)]
-    return [value] if key in ("class_path", "_class_path") and isinstance(value, str) else []
+def _section(class_path: str, arguments: Mapping[str, Any], base: type[LightningModule]) -> tuple[Parser, Namespace]:
+    """What the command line would make of a model's section, and the parser that builds it."""
+    parser = Parser(parser_mode="yaml")  # a checkpoint refers to nothing outside of itself
+    parser.add_subclass_arguments(base, "model", fail_untyped=False)
+    # as keywords, those that a constructor passes on are welcome too
+    return parser, parser.parse_object({"model": {"class_path": class_path, "dict_kwargs": dict(arguments)}})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data_modules.errors import InputError
+from tumorgen.methods.loading import read_tensors
 from tumorgen.methods.published.names import OPTIMIZER, STAGE1_PARTS, STAGE2_PARTS, TRANSFORMER, Row
 
 Tensors: TypeAlias = dict[str, Tensor]
@@ -18,7 +19,7 @@ Tensors: TypeAlias = dict[str, Tensor]
 UNIT_TOLERANCE = 1e-2  # half precision and the averaging leave a code's length well inside
 
 _EXPECTED = (
-    "expected a checkpoint of the published code: a dictionary of the state dicts "
+    "a checkpoint of the published code: a dictionary of the state dicts "
     f"{', '.join(STAGE1_PARTS)} (stage 1), or one state dict with {', '.join(STAGE2_PARTS.values())} and "
     f"{TRANSFORMER} (stage 2)"
 )
@@ -52,15 +53,7 @@ def read_published(path: Path) -> PublishedFile:
     Raises:
         InputError: The file is missing, is unreadable, would execute code, or holds something else.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {_EXPECTED}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:
-        raise InputError(
-            f"{path}: not readable as a file of tensors ({str(error).splitlines()[0]}); {_EXPECTED}, written by "
-            "torch.save. A file that was cut short looks like this too: copy it again."
-        ) from error
+    content = read_tensors(path, _EXPECTED, mmap=zipfile.is_zipfile(path))
     return flatten(content, str(path))
 
 
@@ -75,7 +68,7 @@ def flatten(content: Any, source: str) -> PublishedFile:
         InputError: The content is neither kind.
     """
     if not isinstance(content, Mapping):
-        raise InputError(f"{source}: holds a {type(content).__name__}; {_EXPECTED}.")
+        raise InputError(f"{source}: holds a {type(content).__name__}; expected {_EXPECTED}.")
     if "hyper_parameters" in content:
         raise InputError(
             f"{source}: holds hyperparameters: written by tumorgen or Lightning? Then nothing is to be imported."
@@ -87,7 +80,7 @@ def flatten(content: Any, source: str) -> PublishedFile:
         stage, flat = 2, {str(name): value for name, value in content.items()}
     else:
         names = ", ".join(str(name) for name in list(content)[:4]) or "nothing"
-        raise InputError(f"{source}: holds {names}, ...; {_EXPECTED}.")
+        raise InputError(f"{source}: holds {names}, ...; expected {_EXPECTED}.")
     return PublishedFile(source, stage, flat, has_optimizer=OPTIMIZER in content)
 
 

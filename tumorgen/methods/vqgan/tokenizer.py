@@ -80,15 +80,10 @@ def read_tokenizer(path: Path | str) -> tuple[FrozenTokenizer, dict[str, Any]]:
     if "tokenizer" in checkpoint:
         section = checkpoint["tokenizer"]
         weights = _without_prefix(checkpoint["state_dict"], "tokenizer.")
-    elif architecture(checkpoint)[0] == f"{VQGAN.__module__}.{VQGAN.__qualname__}":
+    else:
         section = {"hyper_parameters": checkpoint["hyper_parameters"], "provenance": checkpoint.get("tumorgen", {})}
         weights = checkpoint["state_dict"]
-    else:
-        raise InputError(
-            f"{path}: holds a {architecture(checkpoint)[0]}, which is no tokenizer; expected the checkpoint of a run of "
-            "experiments/vqgan.yaml, or of a transformer trained on one."
-        )
-    class_path, arguments = architecture(section)
+    class_path, arguments = architecture(section, path, VQGAN)
     tokenizer = FrozenTokenizer(build(class_path, arguments, VQGAN))
     names = tokenizer.state_dict().keys()
     missing = sorted(set(names) - set(weights))

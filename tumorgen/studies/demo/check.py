@@ -19,7 +19,7 @@ from data_modules.volumes.folder import VolumeFolder
 from tumorgen.benchmark.arms import CONTROL
 from tumorgen.benchmark.summary import DIFFERENCE
 from tumorgen.classifier.quick import train_quickly
-from tumorgen.methods.loading import load_module
+from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.metrics.codebook import code_usage, count_codes
 from tumorgen.metrics.importance import importance_auc
@@ -62,7 +62,7 @@ def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
     """
     torch.manual_seed(0)
     data = folder.data()
-    model = load_module(folder.checkpoint("vqgan"), VQGAN)
+    model = load_method(folder.checkpoint("vqgan"), VQGAN)
     train = stack(data.train)
     held_out = tuple(torch.cat(pair) for pair in zip(stack(data.val), stack(data.test), strict=True))
     generated = read_samples(folder.volumes, model.class_names)

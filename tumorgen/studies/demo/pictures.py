@@ -2,7 +2,7 @@
 
 import torch
 
-from tumorgen.methods.loading import load_module
+from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.results.sheets import Reconstructed, gallery, reconstruction_sheet, save
 from tumorgen.studies.demo.check import read_samples, stack
@@ -11,7 +11,7 @@ from tumorgen.studies.demo.folders import DemoFolder
 
 def draw_reconstructions(folder: DemoFolder, cases_per_class: int = 2) -> None:
     """Held-out originals, their reconstructions and importance overlays, three planes each."""
-    model = load_module(folder.checkpoint("vqgan"), VQGAN)
+    model = load_method(folder.checkpoint("vqgan"), VQGAN)
     volumes, labels = stack(folder.data().test)
     chosen = torch.cat([(labels == label).nonzero()[:cases_per_class, 0] for label in range(len(model.class_names))])
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 from front import TINY_VQGAN
 
 from tumorgen.cli import TumorgenCLI
-from tumorgen.commands.option_errors import one_line
+from tumorgen.option_errors import one_line
 
 
 def report_of(*words: object) -> str:

@@ -1,4 +1,4 @@
-"""The parser of commands that compose classes from YAML: `${...}` is resolved, a newly chosen class starts afresh."""
+"""How classes are composed from YAML, options and checkpoints: a newly chosen class starts afresh, `${...}` is resolved."""
 
 from argparse import Action
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jsonargparse._typehints as typehints
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse._common import lenient_check
 from lightning.pytorch.cli import LightningArgumentParser
 from omegaconf.errors import OmegaConfBaseException
@@ -35,7 +35,7 @@ class Parser(LightningArgumentParser):
         """
         _check_order(args or ())
         try:
-            with new_classes_start_afresh():
+            with _new_classes_start_afresh():
                 return super().parse_args(args, *rest, **kwargs)
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
@@ -43,6 +43,15 @@ class Parser(LightningArgumentParser):
                 f"{error.full_key}: {reason}; expected the name of another option in full, as in ${{trainer.max_steps}}, or "
                 "${oc.env:NAME} with NAME set."
             ) from error
+
+    def parse_object(self, *args: Any, **kwargs: Any) -> Namespace:
+        """As jsonargparse does.
+
+        Raises:
+            ArgumentError: An option is unknown or its value is not of its type.
+        """
+        with _new_classes_start_afresh():
+            return super().parse_object(*args, **kwargs)
 
     def _check_value_key(self, action: Action, value: Any, *rest: Any, **kwargs: Any) -> Any:
         """Lets `{LGG: ${oc.env:COUNT}}` pass until it is resolved; jsonargparse does so for a `${...}` that stands alone."""
@@ -54,8 +63,18 @@ class Parser(LightningArgumentParser):
             raise
 
 
+def add_trust(parser: ArgumentParser) -> None:
+    """Adds the option of all commands that take a checkpoint."""
+    parser.add_argument(
+        "--trust",
+        type=str | list[str],
+        default="",
+        help="packages, with commas, whose classes a checkpoint may name beside those of tumorgen: your own",
+    )
+
+
 @contextmanager
-def new_classes_start_afresh() -> Iterator[None]:
+def _new_classes_start_afresh() -> Iterator[None]:
     """Within this, a changed `class_path` drops all options of the earlier class, wherever they came from.
 
     jsonargparse itself carries over what the new class has an option of the same name for, also the earlier class's
