@@ -3,9 +3,11 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import offline_record
 import pytest
 from front import HELPERS, ROOT, only_run, read_yaml, tumorgen
 from tiny import merged
@@ -70,6 +72,7 @@ TRAINED = [
 # run by tests/commands/test_benchmark.py
 BENCHMARKED = [("benchmark.yaml", "demo/benchmark.yaml")]
 EVALUATED = [("evaluate.yaml",)]
+SWEEP = "sweep.yaml"
 SAMPLED = [("sample.yaml",), ("sample.yaml", "overlays/bf16_sampling.yaml")]
 each = pytest.mark.parametrize("shipped", TRAINED, ids=lambda shipped: "+".join(shipped.configs))
 
@@ -138,11 +141,8 @@ def test_it_evaluates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_shipped_yaml_is_tested() -> None:
     names = {path.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob("*.yaml")}
-    assert {
-        name
-        for configs in [*(shipped.configs for shipped in TRAINED), *BENCHMARKED, *SAMPLED, *EVALUATED]
-        for name in configs
-    } == names
+    tested = [*(shipped.configs for shipped in TRAINED), *BENCHMARKED, *SAMPLED, *EVALUATED, (SWEEP,)]
+    assert {name for configs in tested for name in configs} == names
 
 
 @each
@@ -199,3 +199,32 @@ def test_it_samples(configs: tuple[str, ...], generator: Path, tmp_path: Path) -
     assert tumorgen("predict", *config_words([EXPERIMENTS / name for name in configs]), *words, *place) == 0
     assert len(list(tmp_path.glob("samples/LGG/*.nii.gz"))) == 1
     assert len(list(tmp_path.glob("samples/HGG/*.nii.gz"))) == 2
+
+
+def test_the_sweep_runs_offline(
+    tiny_cohort: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command lines as the agent of Weights & Biases writes them, without the agent."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "sweep")
+    sweep = read_yaml(EXPERIMENTS / SWEEP)
+    values = [parameter.get("values", [parameter.get("value")]) for parameter in sweep["parameters"].values()]
+    points = [dict(zip(sweep["parameters"], point, strict=True)) for point in product(*values)]
+    assert len(points) == 2
+    for point in points:
+        written = {
+            "${args}": [f"--{name}={value}" for name, value in point.items()],
+            "${envvar:BRATS}": [tiny_cohort],
+            "experiments/vqgan.yaml": [EXPERIMENTS / "vqgan.yaml"],
+        }
+        program, *words = (part for word in sweep["command"] for part in written.get(word, [word]))
+        assert program == "tumorgen"
+        small = ["--config", SHRINK_VQGAN, "--data.cache_dir", cache, "--runs_dir", tmp_path]
+        assert tumorgen(*words, *small) == 0
+    runs = list((tmp_path / "vqgan").iterdir())
+    configs = [read_yaml(run / "config.yaml") for run in runs]
+    found = [config["model"]["init_args"]["quantizer"]["init_args"]["num_codes"] for config in configs]
+    assert sorted(found) == [point["model.quantizer.num_codes"] for point in points]
+    for run in runs:
+        assert list(run.glob("wandb/offline-run-*"))
+    assert offline_record.about(offline_record.read(runs[0]))["run_group"] == "sweep"

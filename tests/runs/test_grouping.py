@@ -109,6 +109,53 @@ def test_a_checkpoint_outside_of_its_run_has_no_group(tmp_path: Path) -> None:
         assert group_of(folder / "last.ckpt") is None
 
 
+VARIABLES = {
+    "WANDB_PROJECT": "gliomas",
+    "WANDB_RUN_GROUP": "told",
+    "WANDB_NAME": "a name",
+    "WANDB_TAGS": "one,two",
+    "WANDB_ENTITY": "a-team",
+}
+
+
+def test_variables_of_weights_and_biases_count_where_no_option_is_given(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (VARIABLES | {"WANDB_DIR": str(tmp_path / "records")}).items():
+        monkeypatch.setenv(name, value)
+    words = ["--model.tokenizer", place / "tiny/run/checkpoints/last.ckpt", "--runs_dir", tmp_path, "--run_id", "run"]
+    assert tumorgen("fit", "--config", TINY_TRANSFORMER, *words, *SHORT, "--wandb.project", "typed") == 0
+    assert not (tmp_path / "tiny-transformer/run/wandb").exists()
+    about = offline_record.about(offline_record.read(tmp_path / "records"))
+    assert about["project"] == "typed"
+    assert about["entity"] == "a-team"
+    assert about["run_group"] == "told", "not that of the tokenizer"
+    assert about["display_name"] == "a name"
+    assert about["run_id"] == "tiny-transformer-run"
+    assert about["tags"][-2:] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("told", "mode"), [("online", "online"), ("dryrun", "offline"), ("", "offline")])
+def test_the_mode_can_be_told(told: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", told)
+    assert WandbOptions().mode == mode
+
+
+def test_a_mode_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of")
+    assert tumorgen("fit", "--config", TINY_VQGAN, "--runs_dir", tmp_path) == 2
+    assert "WANDB_MODE: found of, expected offline, online or disabled." in capsys.readouterr().err
+
+
+def test_the_agent_of_a_sweep_knows_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "q1w2e3")
+    _, logger = run_loggers(Run("a", "b", tmp_path), "fit", WandbOptions())
+    assert isinstance(logger, RunRecord)
+    assert logger.version == "q1w2e3"
+
+
 def test_folds_are_tags() -> None:
     data = ToyDataModule()
     assert run_tags(Image.Image(), data, 1) == ["Image", "ToyDataModule", "seed 1"]

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from data_modules.base import ROIDataModule
+from data_modules.errors import InputError
 from tumorgen.runs.folder import Run
 
 STEP, EPOCH = "trainer/global_step", "epoch"
@@ -23,26 +25,49 @@ PER_STEP = ("train/", "learning_rate")
 _STAGING = "WANDB_DATA_DIR"
 
 
+def _told(variable: str, otherwise: Any = None) -> Any:
+    """A variable of the environment, where it is set to something."""
+    return os.environ.get(variable) or otherwise
+
+
+def _told_mode() -> Any:
+    """Raises InputError: WANDB_MODE is none of Weights & Biases' words."""
+    told = _told("WANDB_MODE", "offline")
+    modes = {"offline": "offline", "online": "online", "disabled": "disabled", "dryrun": "offline", "run": "online"}
+    if told not in modes:
+        raise InputError(f"WANDB_MODE: found {told}, expected offline, online or disabled.")
+    return modes[told]
+
+
+def _told_tags() -> list[str]:
+    return [tag for tag in _told("WANDB_TAGS", "").split(",") if tag]
+
+
 @dataclass
 class WandbOptions:
-    """What Weights & Biases is told.
+    """What Weights & Biases is told; its own variables WANDB_MODE, WANDB_PROJECT, ... count where no option is given.
 
     Attributes:
         mode: `offline` writes the run to disk and needs no account; `online` also uploads it; `disabled` leaves it out.
         project: Project that holds all experiments.
         entity: User or team; None is the account's default.
-        group: Name shared by all stages, folds and seeds of one experiment. None takes over the group of the run whose
-            checkpoint this one builds on (its tokenizer, the model it samples from or continues), else the experiment's name.
-        tags: Tags beside those of the model, the data, the fold and the seed.
+        group: Name shared by all stages, folds and seeds of one experiment (WANDB_RUN_GROUP). None takes over the group of the
+            run whose checkpoint this one builds on (its tokenizer, the model it samples from or continues), else the
+            experiment's name.
+        name: Name that is shown; None is the run's id.
+        dir: Folder of the record; None is the run's.
+        tags: Tags beside those of the system, the data, the fold and the seed.
         artifacts: `predict` also keeps the volumes and their manifest as an artifact; leave the folder in place until an
             offline run is synchronised, it is uploaded from there.
     """
 
-    mode: Literal["offline", "online", "disabled"] = "offline"
-    project: str = "tumorgen"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
+    mode: Literal["offline", "online", "disabled"] = field(default_factory=_told_mode)
+    project: str = field(default_factory=partial(_told, "WANDB_PROJECT", "tumorgen"))
+    entity: str | None = field(default_factory=partial(_told, "WANDB_ENTITY"))
+    group: str | None = field(default_factory=partial(_told, "WANDB_RUN_GROUP"))
+    name: str | None = field(default_factory=partial(_told, "WANDB_NAME"))
+    dir: Path | None = field(default_factory=partial(_told, "WANDB_DIR"))
+    tags: list[str] = field(default_factory=_told_tags)
     artifacts: bool = False
 
 
@@ -121,15 +146,16 @@ def run_loggers(run: Run, job: str, options: WandbOptions, tags: Sequence[str] =
     folder = "csv" if job == "fit" else f"csv-{job}"
     loggers: list[Logger] = [ContinuedCSVLogger(save_dir=run.folder, name="", version=folder)]
     if options.mode != "disabled":
+        identity = f"{run.experiment}-{run.id}" if job == "fit" else f"{run.experiment}-{run.id}-{job}"
         # mode goes in by name: with `offline=True` a resumed run would go online (wandb 0.31)
         loggers.append(
             RunRecord(
-                save_dir=run.folder,
+                save_dir=options.dir or run.folder,
                 project=options.project,
                 entity=options.entity,
                 group=options.group or run.experiment,
-                name=run.id,
-                id=f"{run.experiment}-{run.id}" if job == "fit" else f"{run.experiment}-{run.id}-{job}",
+                name=options.name or run.id,
+                id=os.environ.get("WANDB_RUN_ID") or identity,  # the agent of a sweep knows its run by it
                 job_type=" ".join([job, *tags[:1]]),
                 tags=[*tags, *options.tags],
                 mode=options.mode,
