@@ -3,10 +3,12 @@
 Legend for shapes: B batch, C channel, D depth (axial slice), H row, W column.
 """
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -17,10 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.draws import drawing_from, keyed_seed, run_seed
 from data_modules.errors import InputError
-from data_modules.origin import Origin, PatientKey
+from data_modules.origin import Origin, PatientKey, Verdict, check, check_volumes
 
 if TYPE_CHECKING:
     from data_modules.transforms import Augmentation
+    from data_modules.volumes.folder import VolumeFolder
 
 Part: TypeAlias = Literal["train", "val", "test"]
 LabelArray: TypeAlias = Int[np.ndarray, " n"]
@@ -66,6 +69,10 @@ class VolumeSet(Dataset[Item], ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Item: ...
 
+    def digest(self, index: int) -> str:
+        """Changes with everything that a volume depends on; unless a subclass knows better, with its voxels."""
+        return hashlib.sha256(self[index]["volume"].numpy().tobytes()).hexdigest()
+
 
 class ROIDataModule(LightningDataModule, ABC):
     """Regions of interest with a class each, as training, validation and test loaders.
@@ -90,6 +97,7 @@ class ROIDataModule(LightningDataModule, ABC):
         folds: Number of folds; 1 where the parts are what they are.
         patient_key: Turns patients into the hashes that checkpoints and manifests carry; None where nobody has one.
         phantom: Whether the patients are artificial.
+        place: Folder that `prepare_data` leaves something in, for `tumorgen prepare` to name; None where it leaves nothing.
     """
 
     channels: int = 1
@@ -98,6 +106,7 @@ class ROIDataModule(LightningDataModule, ABC):
     folds: int = 1
     patient_key: PatientKey | None = None
     phantom: bool = False
+    place: Path | None = None
 
     def __init__(self, roi_size: int, spacing: float, batch_size: int, num_workers: int | None) -> None:
         super().__init__()
@@ -116,7 +125,6 @@ class ROIDataModule(LightningDataModule, ABC):
         self.train: VolumeSet | None = None
         self.val: VolumeSet | None = None
         self.test: VolumeSet | None = None
-        self.training_patients: list[str] = []
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     @property
@@ -140,18 +148,35 @@ class ROIDataModule(LightningDataModule, ABC):
         return None
 
     @property
-    def held_out(self) -> tuple[str, ...]:
-        """Patients of the validation and test parts, sorted."""
-        return tuple(sorted({patient for part in (self.val, self.test) if part for patient in part.patients}))
+    def held_out(self) -> dict[str, tuple[str, ...]]:
+        """Patients that must be new to everything that is trained, by the name of their part."""
+        parts = {"validation": self.val, "test": self.test}
+        return {name: () if part is None else tuple(sorted(set(part.patients))) for name, part in parts.items()}
 
     @property
     def origin(self) -> Origin:
         """Who is behind everything that is trained on the training part: real patients, also those behind generated volumes."""
-        patients = set() if self.train_real is None else set(self.train_real.patients)
+        patients = self._training_patients
         if self.patient_key is None:
             return Origin(fold=self.fold, unknown=bool(patients), phantom=self.phantom)
         hashes = self.patient_key.hashes(patients)
         return Origin(self.patient_key.split, self.fold, hashes, phantom=self.phantom and bool(patients))
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest of these volumes should say of how they were made, as JSON types: here nothing."""
+        return {}
+
+    def remarks(self) -> dict[str, list[int]]:
+        """Further columns of the table of `tumorgen prepare`: by title, a number of cases per class. Here none."""
+        return {}
+
+    def check(self, what: object, origin: Origin) -> Verdict:
+        """Refuses what must not be used with these data, such as a tokenizer, see `data_modules.origin.check`."""
+        return check(what, origin, self.patient_key, self.held_out, self._training_patients)
+
+    def check_volumes(self, folder: "VolumeFolder", trust_unmanifested: bool = False) -> Verdict:
+        """Refuses generated volumes that must not be used with these data, see `data_modules.origin.check_volumes`."""
+        return check_volumes(folder, self.patient_key, self.held_out, self._training_patients, trust_unmanifested)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the augmentation is drawn for, in the loaders' worker processes too; called as epochs start."""
@@ -176,10 +201,22 @@ class ROIDataModule(LightningDataModule, ABC):
         order = torch.Generator().manual_seed(0)
         return DataLoader(_there(self, self._augmented()), batch_size=self.batch_size, shuffle=True, generator=order)
 
+    @property
+    def _training_patients(self) -> set[str]:
+        return set() if self.train_real is None else set(self.train_real.patients)
+
     def _augmented(self) -> VolumeSet | None:
         if self.train is None or self.augmentation is None:
             return self.train
         return Augmented(self.train, self.augmentation, run_seed(), self._epoch)
+
+    def parts(self) -> dict[Part, VolumeSet]:
+        """The three parts.
+
+        Raises:
+            RuntimeError: before `setup`.
+        """
+        return {"train": _there(self, self.train), "val": _there(self, self.val), "test": _there(self, self.test)}
 
     def _loader(self, volumes: VolumeSet | None, *, shuffle: bool) -> DataLoader[Item]:
         return DataLoader(
@@ -228,6 +265,11 @@ class Augmented(VolumeSet):
         with drawing_from(seed):
             volume = self.augmentation(item["volume"])
         return Item(volume=volume, label=item["label"], case=item["case"])
+
+
+def origin_of(data: object) -> Origin:
+    """Who is behind what is trained on some data; nobody knows it unless they are an `ROIDataModule`."""
+    return data.origin if isinstance(data, ROIDataModule) else Origin(unknown=True)
 
 
 def _there(data: ROIDataModule, volumes: VolumeSet | None) -> VolumeSet:

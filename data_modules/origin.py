@@ -4,18 +4,20 @@ Patients stand in checkpoints and manifests as HMAC-SHA256 hashes under a key th
 names: whoever has the key can look patients up, nobody else can, whatever identifiers are tried.
 """
 
-import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import InputError
-from data_modules.files import sha256
 
 if TYPE_CHECKING:
     from data_modules.volumes.folder import VolumeFolder
+
+KEY_FILE = "split.private.json"
+"""Where a key lies, with or without the folds that it belongs to: beside a cohort's caches, in a folder of real volumes."""
 
 _SHOWN = 3
 
@@ -31,6 +33,27 @@ class PatientKey:
 
     split: str
     secret: bytes = field(repr=False)
+
+    def to_json(self) -> dict[str, str]:
+        """The key as JSON types."""
+        return {"id": self.split, "key": self.secret.hex()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "PatientKey":
+        """The inverse of `to_json`; other entries are left alone."""
+        return cls(content["id"], bytes.fromhex(content["key"]))
+
+    @classmethod
+    def read(cls, path: Path) -> "PatientKey":
+        """Reads a key from its file.
+
+        Raises:
+            InputError: The file holds none.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: holds no key of patients' hashes ({error!r}); copy it again") from error
 
     def hashes(self, patients: Iterable[str]) -> tuple[str, ...]:
         """HMAC-SHA256 of each patient's identifier, 64 hex digits, sorted, each once."""
@@ -88,6 +111,11 @@ class Origin:
         content = {"split": self.split, "fold": self.fold, "patients": list(self.patients)}
         parents = [{"split": one.split, "fold": one.fold, "patients": list(one.patients)} for one in self.parents]
         return {**content, "unknown": self.unknown, "phantom": self.phantom, "parents": parents}
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Mapping[str, Any]) -> "Origin":
+        """What a checkpoint of tumorgen says of its origin."""
+        return cls.from_json(checkpoint.get("tumorgen", {}).get("origin"))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any] | None) -> "Origin":
@@ -170,6 +198,22 @@ def check(
     return Verdict(reason, count, 0 if key is None else len(key.recognised(training, origin)))
 
 
+def verdict_on(
+    folder: "VolumeFolder", key: PatientKey | None, held_out: Mapping[str, Iterable[str]], training: Iterable[str] = ()
+) -> Verdict:
+    """As `check`, for a folder of volumes: what is no manifest's is not believed.
+
+    Raises:
+        InputError: Held-out patients are behind them.
+    """
+    reason = ""
+    if folder.manifest is None:
+        reason = "there is no manifest.json"
+    elif unverified := folder.unverified:
+        reason = f"manifest.json does not list {unverified[0]}, or with another sha256 ({len(unverified)} such volumes)"
+    return check(folder.folder, folder.origin, key, held_out, training, reason)
+
+
 def check_volumes(
     folder: "VolumeFolder",
     key: PatientKey | None,
@@ -177,7 +221,7 @@ def check_volumes(
     training: Iterable[str] = (),
     trust_unmanifested: bool = False,
 ) -> Verdict:
-    """As `check`, for a folder of generated volumes: refuses also those of which nothing certain is known.
+    """As `verdict_on`, for generated volumes that are trained on: refuses also those of which nothing certain is known.
 
     Args:
         folder: The volumes and their manifest.
@@ -194,105 +238,10 @@ def check_volumes(
             f"{folder.folder}: holds real regions (its manifest says so), expected generated ones; real patients come from "
             "--data.root."
         )
-    verdict = check(folder.folder, origin_of(folder), key, held_out, training, _not_to_be_believed(folder))
+    verdict = verdict_on(folder, key, held_out, training)
     if verdict.reason and not trust_unmanifested:
         raise InputError(
             f"{folder.folder}: cannot tell that no held-out patient is behind these volumes: {verdict.reason}. Use volumes that "
             "`tumorgen predict` wrote, or, if you know it, say so with the option trust_unmanifested."
         )
     return verdict
-
-
-def origin_of(folder: "VolumeFolder") -> Origin:
-    """What the manifest of a folder of volumes says of their origin; unknown where it does not, or lacks some of them."""
-    origin = Origin.from_json((folder.manifest or {}).get("origin"))
-    return origin.joined(Origin(unknown=True)) if _not_to_be_believed(folder) else origin
-
-
-def _not_to_be_believed(folder: "VolumeFolder") -> str:
-    if folder.manifest is None:
-        return "there is no manifest.json"
-    if unlisted := unlisted_volumes(folder):
-        return f"manifest.json does not list {unlisted[0]}, or with another sha256 ({len(unlisted)} such volumes)"
-    return ""
-
-
-def leaked_patients(manifest: Mapping[str, Any], patients: Iterable[str]) -> list[str]:
-    """Those of `patients` that were in the training data of the volumes, sorted.
-
-    Args:
-        manifest: Content of the `manifest.json` beside generated volumes.
-        patients: IDs as the data module knows them, for example those of a test fold.
-    """
-    origin = manifest.get("training_patients") or {}
-    salt, known = origin.get("salt", ""), set(origin.get("training_patients", ()))
-    return sorted({p for p in patients if hashlib.sha256(f"{salt}:{p}".encode()).hexdigest() in known})
-
-
-def origin_known(manifest: Mapping[str, Any] | None) -> bool:
-    """Whether a manifest tells all training patients: it lists some, and no part of the chain behind it is unknown.
-
-    An empty list is no answer: whatever learns to generate tumours has learnt from somebody.
-    """
-    origin = (manifest or {}).get("training_patients") or {}
-    return bool(origin.get("training_patients")) and not origin.get("training_patients_unknown", False)
-
-
-def unlisted_volumes(folder: "VolumeFolder") -> tuple[str, ...]:
-    """Names of volumes that the manifest does not list, or lists with the checksum of another file.
-
-    Where an entry has no checksum, any file of that name is taken for the one listed. Reads all files that have one.
-    """
-    entries = (folder.manifest or {}).get("volumes", ())
-    names = (entry["file"].removesuffix(".gz").removesuffix(".nii") for entry in entries)
-    checksums = {name: entry["sha256"] for name, entry in zip(names, entries, strict=True) if "sha256" in entry}
-    found = list(folder.unlisted)
-    for name, path in zip(folder.names, folder.paths, strict=True):
-        if name in checksums and sha256(path) != checksums[name]:
-            found.append(name)
-    return tuple(sorted(found))
-
-
-def check_leakage(
-    folder: Path,
-    manifest: Mapping[str, Any] | None,
-    held_out: Iterable[str],
-    unlisted: Sequence[str] = (),
-    *,
-    trust_unmanifested: bool = False,
-) -> None:
-    """Refuses generated volumes whose generator has seen patients that are held out.
-
-    Args:
-        folder: Where the volumes are, for the message.
-        manifest: Their manifest; None where there is none.
-        held_out: Validation and test patients.
-        unlisted: Names of volumes that its manifest does not list, see `unlisted_volumes`.
-        trust_unmanifested: Accept volumes that cannot tell what they were trained on. Known leaks are refused all the same.
-
-    Raises:
-        InputError: With the number of patients, and what to do.
-    """
-    if (manifest or {}).get("kind") == "real":
-        raise InputError(
-            f"{folder}: holds real regions (its manifest says so), expected generated ones. Real patients come from --data.root."
-        )
-    leaked = leaked_patients(manifest or {}, held_out)
-    if leaked:
-        first = ", ".join(leaked[:_SHOWN]) + (" and others" if len(leaked) > _SHOWN else "")
-        raise InputError(
-            f"{folder}: {len(leaked)} of the validation and test patients ({first}) were in the training data of these "
-            "volumes, expected none: results would be worthless. Train the generator on the same fold (--data.fold, "
-            "--data.folds, --data.seed, --data.val_share), or choose the fold that it was trained on."
-        )
-    if trust_unmanifested or (origin_known(manifest) and not unlisted):
-        return
-    found = "there is no manifest.json"
-    if manifest is not None:
-        found = "manifest.json does not tell all of them (training_patients_unknown, or an empty list)"
-    if unlisted:
-        found = f"manifest.json does not list {unlisted[0]}, or with another sha256 ({len(unlisted)} such volumes)"
-    raise InputError(
-        f"{folder}: cannot tell which patients these volumes were trained on: {found}, expected salted hashes of all. "
-        "Where you know that no validation or test patient was among them, say so with the option trust_unmanifested."
-    )

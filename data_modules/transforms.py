@@ -9,9 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_modules.errors import InputError
-from data_modules.roi.extract import BACKGROUND
-
-_DARKEST = 1 / 1024  # as in `data_modules.roi.extract`: no tumour voxel becomes background
+from data_modules.roi.extract import BACKGROUND, DARKEST
 
 
 class Augmentation(ABC):
@@ -86,4 +84,4 @@ class TumourAugmentation(Augmentation):
             return volume.clone()
         grey = torch.where(inside, moved["grey"].data / share, 0).clamp(0, 1)
         grey = self._contrast(grey)
-        return torch.where(inside, 2 * grey.clamp(_DARKEST, 1) + BACKGROUND, BACKGROUND)
+        return torch.where(inside, 2 * grey.clamp(DARKEST, 1) + BACKGROUND, BACKGROUND)

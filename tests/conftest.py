@@ -52,7 +52,7 @@ def pair_writer() -> Callable[..., list[Path]]:
     return write_pair
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cohort_writer() -> Callable[[Path, int, int], Path]:
     """`write_cohort(root, hgg, lgg)`, for tests that change the files."""
     return write_cohort

@@ -65,7 +65,7 @@ def test_a_checkpoint_builds_its_model_without_the_configuration(finished: Path)
     assert (model.roi_size, model.spacing, model.grid, model.quantizer.num_codes) == (16, 8.0, 4, 16)
     assert int(model.batches_seen) == 4
     assert not model.training
-    assert len(model.provenance["training_patients"]) == 8
+    assert len(model.origin.patients) == 8
 
 
 def test_validate_takes_the_architecture_from_the_checkpoint(finished: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from front import ROOT, read_yaml, tumorgen
 from PIL import Image
 from stage2 import curve
 
+from data_modules.cohort.splits import CohortSplit
 from data_modules.files import sha256
+from data_modules.origin import Origin
 from tumorgen.methods.loading import load_method, read_checkpoint
 from tumorgen.methods.vqgan.module import VQGAN
-from tumorgen.provenance import patient_hashes
 
 # one training step per epoch: two of the six cases are left for training
 STEPS = 200
@@ -81,9 +82,14 @@ def transformer(real: Real, tokenizers: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def splits(tokenizers: list[Path], real: Real) -> list[dict[str, list[str]]]:
-    (path,) = (real.place / "cache").rglob("folds-2-*.json")
-    return json.loads(path.read_text())["splits"]
+def split(tokenizers: list[Path], real: Real) -> CohortSplit:
+    (path,) = (real.place / "cache").rglob("split.private.json")
+    return CohortSplit.read(path)
+
+
+def patients_of(split: CohortSplit, fold: int, part: str) -> list[str]:
+    (folds,) = split.folds.values()
+    return sorted(patient for one in folds.test for patient in one if folds.part(patient, fold) == part)
 
 
 def test_prepare(real: Real, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,28 +103,27 @@ def test_prepare(real: Real, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list((folder.parent / "rois").glob("*.npy"))) == 6
 
 
-def test_both_folds_train(tokenizers: list[Path], splits: list[dict[str, list[str]]]) -> None:
+def test_both_folds_train(tokenizers: list[Path], split: CohortSplit) -> None:
     tested = []
-    for run, split in zip(tokenizers, splits, strict=True):
+    for fold, run in enumerate(tokenizers):
         model = load_method(run / "checkpoints" / "last.ckpt", VQGAN)
         assert model.class_names == ("0", "1")
         assert (model.roi_size, model.spacing, int(model.batches_seen)) == (32, 4.0, STEPS)
-        salt = model.provenance["salt"]
-        assert model.provenance["training_patients"] == patient_hashes(split["train"], salt)
+        assert model.origin == Origin(split.key.split, fold, split.key.hashes(patients_of(split, fold, "train")))
         pixel = curve(run, "train/pixel")
         assert np.mean(pixel[-5:]) < 0.5 * np.mean(pixel[:2])
         assert math.isfinite(curve(run, "val/dice")[-1])
         assert len(list((run / "pictures").glob("*.png"))) == 2
-        tested += split["test"]
+        tested += patients_of(split, fold, "test")
     assert len(set(tested)) == len(tested) == 6
 
 
 @pytest.mark.parametrize("fold", [0, 1])
 def test_a_held_out_case_goes_through_the_tokenizer(
-    fold: int, real: Real, tokenizers: list[Path], splits: list[dict[str, list[str]]]
+    fold: int, real: Real, tokenizers: list[Path], split: CohortSplit
 ) -> None:
     case, tumour_voxels = HELD_OUT[fold]
-    assert case in splits[fold]["test"]
+    assert case in patients_of(split, fold, "test")
     output, pair = real.place / case, [real.cases / case / f"{case}_{role}.nii.gz" for role in ("flair", "seg")]
     words = ["--ckpt_path", tokenizers[fold] / "checkpoints" / "last.ckpt", "--input", pair[0], "--mask", pair[1]]
     assert tumorgen("reconstruct", *words, "--output", output) == 0
@@ -152,7 +157,7 @@ def test_stage_2_learns_tokens_of_real_tumours(transformer: Path, tokenizers: li
     assert read_yaml(transformer / "config.yaml")["data"]["init_args"]["folds"] == 2
 
 
-def test_new_tumours_of_both_classes(transformer: Path, splits: list[dict[str, list[str]]], tmp_path: Path) -> None:
+def test_new_tumours_of_both_classes(transformer: Path, split: CohortSplit, tmp_path: Path) -> None:
     checkpoint = transformer / "checkpoints" / "last.ckpt"
     words = [
         "--config",
@@ -175,9 +180,9 @@ def test_new_tumours_of_both_classes(transformer: Path, splits: list[dict[str, l
         ("1/1_0002.nii.gz", "1", 3),
     ]
     assert [(entry["file"], entry["class"], entry["seed"]) for entry in manifest["volumes"]] == expected
-    patients = manifest["training_patients"]
-    assert patients["training_patients"] == patient_hashes(splits[0]["train"], patients["salt"])
-    assert not set(patient_hashes(splits[0]["test"], patients["salt"])) & set(patients["training_patients"])
+    origin = Origin.from_json(manifest["origin"])
+    assert split.key.recognised(patients_of(split, 0, "train"), origin) == patients_of(split, 0, "train")
+    assert split.key.recognised(patients_of(split, 0, "test"), origin) == []
     volumes = []
     for entry in manifest["volumes"]:
         image = nib.load(tmp_path / "samples" / entry["file"])

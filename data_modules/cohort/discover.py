@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_modules.cohort.folds import Member
 from data_modules.cohort.grades import GradeTable, PatientLinks, class_order, plain_numbers, read_table
 from data_modules.cohort.naming import MASK, ImageName, Modality, parse, patient_of
 from data_modules.errors import InputError
@@ -35,13 +36,23 @@ class Problem:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Everything found below `root`; the position of a name in `class_names` is its label."""
+    """Everything found below `root`.
+
+    Attributes:
+        root: Folder of the cohort.
+        cases: Usable cases of the classes asked for.
+        class_names: Classes; the position is the label.
+        problems: Cases that cannot be used.
+        notes: What the user should know.
+        members: All cases of the cohort, whatever their class and whether they can be used.
+    """
 
     root: Path
     cases: tuple[Case, ...]
     class_names: tuple[str, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    members: tuple[Member, ...]
 
 
 def discover(
@@ -77,10 +88,11 @@ def discover(
         )
     mappings = [read_table(path, groups) for path in tables]
     own_table = read_table(grades, groups) if grades is not None else None
-    pairs, problems = _pair(root, groups, modality)
     classes, conflicts, notes = _classes(root, groups, own_table, mappings, grade_column)
+    others = {case for case, name in classes.items() if name and class_names and name not in class_names} - {*conflicts}
+    pairs, problems = _pair(root, {case: images for case, images in groups.items() if case not in others}, modality)
     patients = _patients(groups, [*mappings, *([own_table] if own_table else [])])
-    names = _class_names(class_names, {classes[case] for case in pairs if classes.get(case)}, grade_column)
+    names = _class_names(class_names, {classes[case] for case in (*pairs, *others) if classes.get(case)}, grade_column)
     cases = []
     for case, (scan, mask) in pairs.items():
         class_name = classes.get(case, "")
@@ -88,13 +100,16 @@ def discover(
             problems.append(Problem(scan, conflicts[case]))
         elif not class_name:
             problems.append(Problem(scan, _ungraded(own_table, grade_column)))
-        elif class_name not in names:
-            problems.append(Problem(scan, f"its class {class_name!r} is not among --data.class_names {list(names)}"))
         else:
             cases.append(Case(case, patients.patient(case), scan, mask, class_name, names.index(class_name)))
     if not cases:
         raise unusable(problems, len(groups), skippable=False)
-    return Cohort(root, tuple(cases), names, tuple(problems), tuple(notes))
+    if others:
+        left_out = ", ".join(sorted({classes[case] for case in others}))
+        notes.append(f"{len(others)} cases of other classes ({left_out}) left out: --data.class_names {list(names)}")
+    known = {case: "" if case in conflicts else classes.get(case, "") for case in groups}
+    members = (Member(case, patients.patient(case), class_name) for case, class_name in known.items())
+    return Cohort(root, tuple(cases), names, tuple(problems), tuple(notes), tuple(members))
 
 
 def unusable(problems: list[Problem], total: int, *, skippable: bool = True) -> InputError:

@@ -1,152 +1,135 @@
-"""Folds that keep patients together and classes in proportion."""
+"""The one split of a cohort: who is tested on in which fold, who validates, and the key that hides their names.
 
-import hashlib
+It is made of all patients of the cohort, whatever their class and whether their scans can be used; what is left out later
+(classes, broken files) only selects from it. The file lies beside the cohort's caches and stays with its owner.
+"""
+
 import json
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+from data_modules.cohort.folds import Folds, FoldSettings, Member, assign
 from data_modules.errors import InputError
-from data_modules.files import write_json
+from data_modules.files import default_cache, exclusive, short_hash, write_json
+from data_modules.origin import KEY_FILE, PatientKey
 
 
-class Member(NamedTuple):
-    """A case to be assigned."""
-
-    case: str
-    patient: str
-    class_name: str
+def split_path(root: Path, cache_dir: Path | None) -> Path:
+    """The split file of the cohort in `root`: in its caches' folder, under its own name where others share that folder."""
+    cache, root = (cache_dir or default_cache(root)).resolve(), root.resolve()
+    return (cache if cache.is_relative_to(root) else cache / f"{root.name}-{short_hash(root)}") / KEY_FILE
 
 
 @dataclass(frozen=True)
-class Split:
-    """Case identifiers of the three parts of one fold, sorted."""
+class CohortSplit:
+    """What the split file of a cohort says.
 
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
+    Attributes:
+        key: Hides the patients' names wherever else they are told.
+        folds: By setting.
+        removed: Patients that were assigned and are in the cohort no more; one who comes back is where he was.
+    """
+
+    key: PatientKey
+    folds: Mapping[FoldSettings, Folds]
+    removed: tuple[str, ...] = ()
+
+    @classmethod
+    def new(cls) -> "CohortSplit":
+        """A split of nobody, with a random key."""
+        return cls(PatientKey(secrets.token_hex(8), secrets.token_bytes(32)), {})
+
+    @classmethod
+    def read(cls, path: Path) -> "CohortSplit":
+        """Reads a split file.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            folds = [_folds_from_json(entry) for entry in content["assignments"]]
+            assigned = {one.settings: one for one in folds}
+            return cls(PatientKey.from_json(content), assigned, tuple(content["removed"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: no usable split of the cohort ({error}); run `tumorgen prepare` first"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Writes the split file."""
+        content = {
+            "about": "Names patients: keep it with the cohort. Whoever has it can tell who is behind a model.",
+            **self.key.to_json(),
+            "removed": list(self.removed),
+            "assignments": [_folds_to_json(one) for one in self.folds.values()],
+        }
+        write_json(path, content)
+
+    def updated(self, members: Sequence[Member], settings: FoldSettings, stratified_by: str) -> "CohortSplit":
+        """The split with the folds of a setting, made now or with new patients appended; nobody else moves."""
+        folds = {**self.folds, settings: assign(members, settings, stratified_by, self.folds.get(settings))}
+        present = {member.patient for member in members}
+        assigned = {patient for one in folds.values() for part in one.test for patient in part}
+        return replace(self, folds=folds, removed=tuple(sorted(assigned - present)))
+
+    def of(self, settings: FoldSettings, path: Path) -> Folds:
+        """The folds of a setting.
+
+        Raises:
+            InputError: There are none; `path` is named.
+        """
+        if settings not in self.folds:
+            raise InputError(
+                f"{path}: has no {settings.folds} folds of seed {settings.seed} with a validation share of "
+                f"{settings.val_share:g}; run `tumorgen prepare` first"
+            )
+        return self.folds[settings]
 
 
-def make_splits(members: Sequence[Member], folds: int = 5, val_share: float = 0.15, seed: int = 0) -> tuple[Split, ...]:
-    """Assigns every case to the parts of every fold: fold k is the test part of split k.
-
-    Patients are dealt to the fold that has the fewest cases of their class, those with most cases first, otherwise in
-    an order that depends on the seed and their names alone: equal on every machine and with every library version. A
-    share of each class of the rest becomes validation, at least one case in all; the remainder is for training. In very
-    small cohorts a class may go without a validation case.
+def update_split(
+    path: Path, members: Sequence[Member], settings: FoldSettings, stratified_by: str, wanted: Sequence[Member]
+) -> Folds:
+    """Brings the split file of a cohort up to date, making it where there is none.
 
     Args:
-        members: The cases; those of one patient stay together.
-        folds: Number of folds, at least 2.
-        val_share: Share of the cases outside the test fold that are held back for validation, in [0, 1).
-        seed: Another seed gives other folds.
+        path: The file.
+        members: All cases of the cohort.
+        settings: The folds that are wanted.
+        stratified_by: Column of the classes; it counts when folds are made, and for new patients.
+        wanted: The cases that are going to be used; nothing is written where they cannot be.
 
     Raises:
-        InputError: if any training or test part would lack a class, with the counts.
+        InputError: The file is damaged, or cases cannot be split.
     """
-    if folds < 2:
-        raise InputError(f"--data.folds is {folds}; at least 2 are needed, one to test and one to train on")
-    if not 0 <= val_share < 1:
-        raise InputError(f"--data.val_share is {val_share}; expected a share from 0 to below 1, for example 0.15")
-    patients: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
-        patients[member.patient].append(member)
-    classes = sorted({member.class_name for member in members})
-    per_class = {name: sum(any(m.class_name == name for m in own) for own in patients.values()) for name in classes}
-    if not members or min(per_class.values()) < folds:
-        fewest = min(per_class.values(), default=0)
-        advice = (
-            f"use --data.folds {fewest}" + " or fewer" * (fewest > 2) if fewest > 1 else "add cases of the small class"
-        )
-        raise _impossible(f"{folds} folds need at least {folds} patients of every class", advice, members, per_class)
-    parts = _deal(patients, folds, seed)
-    splits = []
-    for k in range(folds):
-        rest = {patient: own for j, part in enumerate(parts) if j != k for patient, own in part.items()}
-        held_back = _hold_back(rest, val_share, seed)
-        if val_share > 0 and not held_back:
-            reason = (
-                f"in fold {k} no patient can be spared for validation without taking a class from the training part"
-            )
-            raise _impossible(reason, "add cases, or do without validation: --data.val_share 0", members, per_class)
-        training = {patient: own for patient, own in rest.items() if patient not in held_back}
-        for name, part in (("test", parts[k]), ("training", training)):
-            if {m.class_name for own in part.values() for m in own} != set(classes):
-                reason = f"in fold {k} the {name} part would lack a class"
-                raise _impossible(reason, "use fewer folds or another --data.seed", members, per_class)
-        validation = {patient: rest[patient] for patient in held_back}
-        splits.append(Split(_cases(training), _cases(validation), _cases(parts[k])))
-    return tuple(splits)
+    _planned(path, members, settings, stratified_by)[1].check(wanted)
+    with exclusive(path):
+        split, folds = _planned(path, members, settings, stratified_by)
+        if not path.exists() or split != CohortSplit.read(path):
+            split.write(path)
+    return folds
 
 
-def write_splits(path: Path, splits: Sequence[Split], members: Sequence[Member], **settings: float) -> None:
-    """Writes splits as JSON, with the patient of every case and what they were made with."""
-    patients = {member.case: member.patient for member in members}
-    write_json(path, {**settings, "patients": patients, "splits": [asdict(split) for split in splits]})
+def _planned(
+    path: Path, members: Sequence[Member], settings: FoldSettings, stratified_by: str
+) -> tuple[CohortSplit, Folds]:
+    split = CohortSplit.read(path) if path.exists() else CohortSplit.new()
+    split = split.updated(members, settings, stratified_by)
+    return split, split.folds[settings]
 
 
-def read_split(path: Path, fold: int) -> Split:
-    """Reads one of the splits of a file.
-
-    Raises:
-        InputError: if the file is missing, damaged or has no such fold.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))["splits"][fold]
-        return Split(tuple(content["train"]), tuple(content["val"]), tuple(content["test"]))
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: no usable split for fold {fold} ({error}); run `tumorgen prepare` first") from error
+def _folds_to_json(folds: Folds) -> dict[str, Any]:
+    pairs = zip(folds.test, folds.validation, strict=True)
+    parts = [{"test": sorted(test), "validation": sorted(validation)} for test, validation in pairs]
+    return {**vars(folds.settings), "stratified_by": folds.stratified_by, "parts": parts}
 
 
-Patients = dict[str, list[Member]]
-
-
-def _deal(patients: Patients, folds: int, seed: int) -> list[Patients]:
-    parts: list[Patients] = [{} for _ in range(folds)]
-    totals: list[Counter[str]] = [Counter() for _ in range(folds)]
-    for patient in sorted(patients, key=lambda name: (-len(patients[name]), _shuffled(seed, name))):
-        counts = Counter(member.class_name for member in patients[patient])
-        k = min(range(folds), key=lambda j: (sum(totals[j][name] for name in counts), totals[j].total(), j))
-        parts[k][patient] = patients[patient]
-        totals[k] += counts
-    return parts
-
-
-def _hold_back(rest: Patients, val_share: float, seed: int) -> set[str]:
-    """Patients for validation: up to the share of every class, at least one patient, never a class's last."""
-    if val_share == 0:
-        return set()
-    order = sorted(rest, key=lambda name: _shuffled(seed, "validation", name))
-    left = Counter(member.class_name for own in rest.values() for member in own)
-    wanted = {name: round(val_share * count) for name, count in left.items()}
-    held: set[str] = set()
-    for patient in order:
-        counts = Counter(member.class_name for member in rest[patient])
-        if all(count <= wanted[name] and count < left[name] for name, count in counts.items()):
-            held.add(patient)
-            for name, count in counts.items():
-                wanted[name] -= count
-                left[name] -= count
-    if held:
-        return held
-    spare = [p for p in order if all(left[name] > n for name, n in Counter(m.class_name for m in rest[p]).items())]
-    # of the class with most cases, and few of them: the training part is small as it is
-    return set(sorted(spare, key=lambda p: (len(rest[p]), -left[rest[p][0].class_name]))[:1])
-
-
-def _cases(part: Patients) -> tuple[str, ...]:
-    return tuple(sorted(member.case for own in part.values() for member in own))
-
-
-def _shuffled(seed: int, *names: str) -> str:
-    return hashlib.sha256("\n".join([str(seed), *names]).encode()).hexdigest()
-
-
-def _impossible(reason: str, advice: str, members: Sequence[Member], patients: dict[str, int]) -> InputError:
-    cases = Counter(member.class_name for member in members)
-    counts = (
-        ", ".join(f"{name}: {cases[name]} cases of {patients[name]} patients" for name in sorted(cases)) or "no cases"
-    )
-    return InputError(f"these cases cannot be split: {reason}; found {counts}. Please {advice}")
+def _folds_from_json(content: Mapping[str, Any]) -> Folds:
+    settings = FoldSettings(content["folds"], content["val_share"], content["seed"])
+    test, validation = (tuple(frozenset(one[name]) for one in content["parts"]) for name in ("test", "validation"))
+    if not len(test) == settings.folds == len(validation):
+        raise ValueError(f"{len(test)} parts for {settings.folds} folds")
+    return Folds(settings, content["stratified_by"], test, validation)

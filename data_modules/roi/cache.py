@@ -5,7 +5,6 @@ bit. Files are written under temporary names and renamed, arrays are named after
 that prepare the same cohort at once, or are killed while they do, leave nothing half-written or mismatched.
 """
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -18,8 +17,8 @@ from jaxtyping import Float
 from data_modules.cohort.discover import Case
 from data_modules.cohort.naming import Modality
 from data_modules.errors import InputError
-from data_modules.files import atomic_path, sha256, write_json
-from data_modules.roi.extract import BACKGROUND, ROI, Geometry, OversizePolicy, extract
+from data_modules.files import atomic_path, default_cache, sha256, short_hash, write_json
+from data_modules.roi.extract import BACKGROUND, ROI, Geometry, OversizePolicy, bounding_box, extract
 from data_modules.roi.images import read_image
 
 FORMAT = 1
@@ -193,21 +192,6 @@ class RoiStore:
         return self._arrays / f"{case}.json"
 
 
-def default_cache(root: Path) -> Path:
-    """Where the caches of a cohort go if the user does not say: beside the data, or below the user's cache."""
-    beside = root / ".tumorgen"
-    if os.access(next(path for path in (beside, *beside.absolute().parents) if path.exists()), os.W_OK):
-        return beside
-    if own := os.environ.get("TUMORGEN_CACHE"):
-        return Path(own) / "rois"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tumorgen" / "rois"
-
-
-def short_hash(*parts: Any) -> str:
-    """Eight hex digits that tell apart what JSON tells apart."""
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:8]
-
-
 def _folder_name(root: Path, cache_dir: Path, settings: RoiSettings) -> str:
     # a cache inside the cohort moves with it; elsewhere two cohorts may hold cases of the same names
     cohort = None if cache_dir.resolve().is_relative_to(root.resolve()) else root.resolve()
@@ -227,10 +211,7 @@ def _untouched(source: Source, path: Path, root: Path) -> bool:
 def _record(case: str, roi: ROI, scan: Source, mask: Source) -> tuple[RoiRecord, Float[np.ndarray, "d h w"]]:
     """The record of a region and the block of its volume that holds all of the tumour."""
     inside = roi.volume > BACKGROUND
-    box = []
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
+    box = bounding_box(inside)
     record = RoiRecord(
         case=case,
         file=f"{case}-{short_hash(scan.sha256, mask.sha256)}.npy",
@@ -244,4 +225,4 @@ def _record(case: str, roi: ROI, scan: Source, mask: Source) -> tuple[RoiRecord,
         scan=scan,
         mask=mask,
     )
-    return record, roi.volume[tuple(box)]
+    return record, roi.volume[box]

@@ -34,7 +34,7 @@ BACKGROUND = -1.0
 FOREGROUND_THRESHOLD = -0.9
 """Tumour shape of any volume, real or generated, is {x > -0.9}: generated backgrounds are only close to -1."""
 
-_DARKEST = 1 / 1024  # share of the intensity range that keeps the darkest tumour voxel apart from the background
+DARKEST = 1 / 1024  # share of the intensity range that keeps the darkest tumour voxel apart from the background
 _SAME_SPACING = 1e-3  # relative; headers round
 _SAME_GRID = 0.1  # voxels by which the corners of scan and mask may differ
 
@@ -110,7 +110,7 @@ def extract(
     labels, mask_affine = _to_dhw(mask.voxels, mask.affine)
     _check_same_grid(image.shape, affine, labels.shape, mask_affine)
     tumour = _binarise(labels)
-    box = _bounding_box(tumour)
+    box = bounding_box(tumour)
     inside = tumour[box]
     values = np.where(inside, image[box], 0).astype(np.float32)
     if not np.isfinite(values).all():
@@ -196,7 +196,7 @@ def _normalise(
             f"all intensities inside the tumour are {high:g}; the scan does not belong to this mask, or is empty"
         )
     volume = np.full(values.shape, BACKGROUND, dtype=np.float32)
-    volume[tumour] = -1 + 2 * np.maximum((inside - low) / (high - low), _DARKEST)
+    volume[tumour] = -1 + 2 * np.maximum((inside - low) / (high - low), DARKEST)
     return volume, (low, high)
 
 
@@ -228,7 +228,12 @@ def _binarise(labels: np.ndarray) -> Bool[np.ndarray, "D H W"]:
     return labels > 0.5
 
 
-def _bounding_box(tumour: Bool[np.ndarray, "D H W"]) -> tuple[slice, slice, slice]:
+def bounding_box(tumour: Bool[np.ndarray, "D H W"]) -> tuple[slice, slice, slice]:
+    """The smallest box around everything that is true.
+
+    Raises:
+        InputError: Nothing is.
+    """
     box = [slice(None)] * 3
     # slices first, the slowest axis of a file: the other two axes then look at a few slices only
     for axis in range(3):

@@ -1,8 +1,8 @@
 """Folders of regions of interest, real or generated, by tumorgen or by anything else, as data sets."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from data_modules.base import Item, VolumeSet
 from data_modules.errors import InputError
-from data_modules.roi.extract import BACKGROUND, foreground
+from data_modules.files import sha256
+from data_modules.origin import KEY_FILE, Origin, PatientKey
+from data_modules.roi.extract import BACKGROUND, bounding_box, foreground
 from data_modules.volumes.file import Grid, Intensities, converted, load_volume, read_grid
-from data_modules.volumes.layout import class_folders, stem, volume_files, without_suffix
+from data_modules.volumes.layout import class_folders, read_manifest, stem, volume_files, without_suffix
 
 PARTS = ("train", "val", "test")
 
@@ -103,6 +105,45 @@ class VolumeFolder(VolumeSet):
         index = range(len(self))[index]  # negative ones, and IndexError beyond the end
         volume = torch.from_numpy(self.volume(index)).unsqueeze(0)
         return Item(volume=volume, label=int(self.labels[index]), case=self.cases[index])
+
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every file, by name; all files are read for it, once."""
+        return {name: sha256(path) for name, path in zip(self.names, self.paths, strict=True)}
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Names of volumes that the manifest does not list, or lists with the checksum of another file.
+
+        Where an entry has no checksum, any file of that name is taken for the one listed.
+        """
+        entries = (self.manifest or {}).get("volumes", ())
+        stated = {without_suffix(entry["file"]): entry["sha256"] for entry in entries if "sha256" in entry}
+        exchanged = [name for name in self.names if name in stated and stated[name] != self.checksums[name]]
+        return tuple(sorted([*self.unlisted, *exchanged]))
+
+    @property
+    def origin(self) -> Origin:
+        """Who is behind the volumes, as the manifest says it; others may be, where it does not or lacks some of them."""
+        origin = Origin.from_json((self.manifest or {}).get("origin"))
+        return origin.joined(Origin(unknown=True)) if self.unverified or not origin.trainings() else origin
+
+    @property
+    def kind(self) -> str:
+        """`real` or `generated`, as the manifest says; empty where it does not."""
+        stated = self.manifest or {}
+        return str(stated.get("kind", "generated" if "method" in stated else ""))
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the manifest says of all volumes that they are, or come of, artificial patients."""
+        return Origin.from_json((self.manifest or {}).get("origin")).phantom and not self.unlisted
+
+    @property
+    def patient_key(self) -> PatientKey | None:
+        """The key of the patients' hashes, where the owner of the cohort has put it beside the volumes."""
+        path = self.folder / KEY_FILE
+        return PatientKey.read(path) if path.is_file() else None
 
     def volume(self, index: int) -> Float[np.ndarray, "D H W"]:
         """One volume, float32 in [-1, 1], as a new array.
@@ -245,39 +286,9 @@ class VolumeFolder(VolumeSet):
 
     def _keep(self, index: int, volume: Float[np.ndarray, "D H W"]) -> None:
         """Remembers a volume while there is room for it: passes over small data sets read every file once."""
-        box = _box(volume)
+        inside = volume != BACKGROUND
+        box = bounding_box(inside) if inside.any() else (slice(0, 0),) * 3
         block = volume[box]
         if block.nbytes <= self._room:
             self._room -= block.nbytes
             self._kept[index] = (box, block.copy())
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The `manifest.json` of a folder of volumes; None where there is none.
-
-    Raises:
-        InputError: There is one, but it is damaged or lists no volumes.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for entry in content["volumes"]:
-            if not {"file", "class"} <= entry.keys():
-                raise ValueError(f"{entry} names no file or class")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: is no manifest of tumorgen ({error!r}); move it away or write the folder again"
-        ) from error
-    return content
-
-
-def _box(volume: Float[np.ndarray, "D H W"]) -> tuple[slice, ...]:
-    """The smallest box around everything that is not exactly background."""
-    inside = volume != BACKGROUND
-    box = []
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0))
-    return tuple(box)

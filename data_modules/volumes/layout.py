@@ -1,7 +1,9 @@
-"""Which files of a folder are volumes, and of which class: `<folder>/<class>/*.nii[.gz]`."""
+"""Which files of a folder are volumes, and of which class: `<folder>/<class>/*.nii[.gz]`, and the manifest beside them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_modules.cohort.grades import class_order
 from data_modules.errors import InputError
@@ -42,6 +44,27 @@ def volume_files(folder: Path, class_names: Sequence[str]) -> tuple[Path, ...]:
     if not paths:
         raise InputError(f"{folder}: holds no volume; expected <class>/<name>.nii.gz, for example LGG/LGG_0001.nii.gz")
     return tuple(paths)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The `manifest.json` of a folder of volumes; None where there is none.
+
+    Raises:
+        InputError: There is one, but it is damaged or lists no volumes.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content["volumes"]:
+            if not {"file", "class"} <= entry.keys():
+                raise ValueError(f"{entry} names no file or class")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: is no manifest of tumorgen ({error!r}); move it away or write the folder again"
+        ) from error
+    return content
 
 
 def is_volume(path: Path) -> bool:

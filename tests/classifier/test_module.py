@@ -14,12 +14,12 @@ import torch
 from front import HELPERS, ROOT, only_run, read_yaml, tumorgen
 from interruptions import PowerCutError
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
-from toy import Blobs, ToyDataModule
+from toy import TOY_KEY, Blobs, ToyDataModule
 
+from data_modules.origin import Origin
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
 from tumorgen.methods.loading import load_method
-from tumorgen.provenance import patient_hashes
 
 TINY = HELPERS / "tiny_classifier.yaml"
 QUIET = ("--wandb.mode", "disabled")
@@ -110,15 +110,14 @@ def test_resumed_equals_uninterrupted(finished: Path, tmp_path: Path) -> None:
         assert whole["epoch"] == resumed["epoch"]
         for key, value in whole["state_dict"].items():
             assert torch.equal(value, resumed["state_dict"][key]), key
-    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "salt", "training_patients"}
+    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "origin"}
 
 
 def test_a_checkpoint_tells_whom_it_was_trained_on(finished: Path) -> None:
     model = load_method(finished / "checkpoints" / "last.ckpt", GradeClassifier)
     assert (model.class_names, model.roi_size, model.spacing, model.in_channels) == (("LGG", "HGG"), 16, 8.0, 1)
     assert model.positive_class == "HGG"
-    hashes = patient_hashes([f"blob{i:04d}" for i in range(8)], model.provenance["salt"])
-    assert model.provenance["training_patients"] == hashes
+    assert model.origin == Origin("toy", 0, TOY_KEY.hashes(f"blob{i:04d}" for i in range(8)))
 
 
 def test_the_positive_class_can_be_chosen(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +153,10 @@ class Unbalanced(ToyDataModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         self.train.keep([self.train.items[i] for i in (0, 2, 4, 1)])
-        self.generated_origins = [{"training_patients_unknown": True}]
+
+    @property
+    def origin(self) -> Origin:
+        return super().origin.joined(Origin(unknown=True))
 
 
 def trained(data: L.LightningDataModule, **options: Any) -> GradeClassifier:
@@ -178,8 +180,8 @@ def test_a_balanced_loss_weighs_classes_by_the_inverse_of_their_frequency() -> N
 
 
 def test_volumes_of_unknown_origin_make_the_origin_unknown() -> None:
-    assert trained(Unbalanced()).provenance["training_patients_unknown"]
-    assert "training_patients_unknown" not in trained(ToyDataModule()).provenance
+    assert trained(Unbalanced()).origin.unknown
+    assert not trained(ToyDataModule()).origin.unknown
 
 
 @pytest.mark.slow

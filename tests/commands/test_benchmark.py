@@ -48,19 +48,19 @@ def setting(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Simp
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     place = ["--data.root", str(tiny_cohort), "--data.cache_dir", str(folder / "cache")]
-    patients = {}
+    origins = {}
     for fold in (0, 1):
         data = BraTSDataModule(
             tiny_cohort, cache_dir=folder / "cache", roi_size=16, spacing=2.0, folds=2, fold=fold, augmentation=None
         )
         data.prepare_data()
         data.setup()
-        patients[fold] = data.training_patients
-        write_generated(folder / f"mine{fold}", data.training_patients)
+        origins[fold] = data.origin
+        write_generated(folder / f"mine{fold}", data.origin)
     generated = ["--generated", f"{{mine: '{folder}/mine{{fold}}'}}"]
     words = ["--config", str(folder / "config.yaml"), *place]
     assert run([*words, *generated, "--output", str(folder / "done")]) == 0
-    return SimpleNamespace(folder=folder, words=words, generated=generated, done=folder / "done", patients=patients)
+    return SimpleNamespace(folder=folder, words=words, generated=generated, done=folder / "done", origins=origins)
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def test_leaves_records_tables_and_a_plot(setting) -> None:
     assert results.extra["folds"] == [0, 1]
     assert list(results.extra["arms"]) == ARMS
     assert (setting.done / results.extra["pictures"]["share"]).read_bytes().startswith(b"\x89PNG")
-    assert results.extra["generated"]["mine"]["1"]["status"] == "checked"
-    assert results.extra["generated"]["mine"]["1"]["recognised"] == len(setting.patients[1])
+    assert results.extra["generated"]["mine"]["1"]["reason"] == ""
+    assert results.extra["generated"]["mine"]["1"]["recognised"] == len(setting.origins[1].patients)
     assert not any("LEAKAGE" in note for note in results.extra["notes"])
     ids = {record.id for record in results.records}
     for suffix in ("md", "tex", "txt"):
@@ -198,7 +198,7 @@ def test_other_settings_are_not_mixed_in(setting, tmp_path: Path, trained: list[
 def test_other_volumes_are_other_settings(setting, tmp_path: Path, trained: list[str]) -> None:
     shutil.copytree(setting.done, tmp_path / "out")
     for fold in (0, 1):
-        write_generated(tmp_path / f"mine{fold}", setting.patients[fold], number=3)
+        write_generated(tmp_path / f"mine{fold}", setting.origins[fold], number=3)
     words = [*setting.words, "--generated", f"{{mine: '{tmp_path}/mine{{fold}}'}}", "--output", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"synthetic_only-mine-fold0-seed0\.json.*generated: "):
         run(words)
@@ -209,7 +209,9 @@ def test_other_volumes_are_other_settings(setting, tmp_path: Path, trained: list
 def test_a_generator_of_another_fold_is_refused(setting, tmp_path: Path, trained: list[str], trust: str) -> None:
     generated = ["--generated", f"{{mine: ['{setting.folder}/mine1', '{setting.folder}/mine1']}}"]
     words = [*setting.words, *generated, "--output", str(tmp_path), "--trust_unmanifested", trust]
-    with pytest.raises(InputError, match=r"mine1: \d of the 4 test patients of fold 0 were in the training data"):
+    with pytest.raises(
+        InputError, match=r"mine1: \d of the . (test|validation) patients \(.*\) were in the training data"
+    ):
         run(words)
     assert trained == []
     assert not list(tmp_path.iterdir())
@@ -221,13 +223,14 @@ def test_volumes_without_manifest_need_trust_and_are_marked(setting, tmp_path: P
         (tmp_path / f"bare{fold}" / "manifest.json").unlink()
     words = [*setting.words, "--generated", f"{{bare: '{tmp_path}/bare{{fold}}'}}", "--output", str(tmp_path / "out")]
     words += ["--arms", "[real_only, mixed]", "--intensities", "[0, 1]"]
-    with pytest.raises(InputError, match=r"there is no manifest\.json.*--trust_unmanifested true"):
+    with pytest.raises(InputError, match=r"there is no manifest\.json.*option trust_unmanifested"):
         run(words)
     assert trained == []
     assert run([*words, "--trust_unmanifested", "true"]) == 0
     for suffix in ("md", "tex", "txt"):
         assert "LEAKAGE NOT EXCLUDED for bare" in (tmp_path / "out" / f"table.{suffix}").read_text()
-    assert read_results(tmp_path / "out" / "benchmark.json").extra["generated"]["bare"]["0"]["status"] == "trusted"
+    generated = read_results(tmp_path / "out" / "benchmark.json").extra["generated"]
+    assert generated["bare"]["0"]["reason"] == "there is no manifest.json"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from published_forward import (
 )
 from torch import nn
 
-from tumorgen.methods.loading import load_method
+from data_modules.origin import Origin
+from tumorgen.methods.loading import load_method, read_checkpoint
 from tumorgen.methods.published.convert import assemble, empty_networks, not_taken, tokenizer_parts
 from tumorgen.methods.published.sizes import read_layout
 from tumorgen.methods.published.tensors import check_shapes, flatten
@@ -185,7 +186,7 @@ def test_the_transformer_brings_its_own_codebook(stage2) -> None:
     tokenizer, section = read_tokenizer(path)
     assert torch.equal(tokenizer.quantizer.codebook, published.t["Codebook.embedding.weight"])
     assert tokenizer.spacing == 1.5
-    assert section["provenance"]["imported"] is True
+    assert section["origin"]["unknown"] is True
 
 
 def test_the_codebook_is_not_initialised_again(stage1, volume) -> None:
@@ -212,11 +213,14 @@ def test_a_new_discriminator_is_the_same_every_time(tmp_path: Path, stage1) -> N
 def test_the_checkpoint_says_where_it_comes_from(stage1) -> None:
     path, _ = stage1
     source = path.with_name("published.pt")
-    assert load_method(path, VQGAN).provenance == {
-        "imported": True,
-        "origin": {"file": "published.pt", "sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "stage": 1},
-        "training_patients_unknown": True,
+    stated = read_checkpoint(path)["tumorgen"]
+    assert stated["imported"] is True
+    assert stated["source"] == {
+        "file": "published.pt",
+        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "stage": 1,
     }
+    assert load_method(path, VQGAN).origin == Origin(unknown=True)
 
 
 def test_the_command_says_what_it_took(tmp_path: Path, capsys) -> None:
@@ -248,14 +252,14 @@ def test_imported_checkpoints_train_and_sample_like_others(stage1, stage2, tmp_p
     assert tumorgen("fit", *words, *quiet) == 0
     trained = load_method(only_run("tiny-transformer") / "checkpoints/last.ckpt", MaskedTransformer)
     assert torch.equal(trained.tokenizer.quantizer.codebook, stage1[1].t["Codebook.embedding.weight"])
-    assert trained.provenance["training_patients_unknown"] is True, "those behind the tokenizer stay unknown"
-    assert len(trained.provenance["training_patients"]) == 4
+    assert trained.origin.unknown, "those behind the tokenizer stay unknown"
+    assert len(trained.origin.patients) == 4
     request = ["--data", "data_modules.request.SamplingRequest", "--data.counts", "{LGG: 1, HGG: 1}"]
     words = ["--ckpt_path", stage2[0], *request, "--output.folder", tmp_path / "volumes"]
     assert tumorgen("predict", *words, *quiet) == 0
     assert nib.load(tmp_path / "volumes/HGG/HGG_0001.nii.gz").shape == (32, 32, 32)
     manifest = json.loads((tmp_path / "volumes/manifest.json").read_text())
-    assert manifest["training_patients"]["training_patients_unknown"] is True
+    assert manifest["origin"]["unknown"] is True
 
 
 # ------------------------------------------------------------------ what is refused

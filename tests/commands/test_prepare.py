@@ -21,7 +21,8 @@ def test_prepares_and_prints_a_summary(tiny_cohort, tmp_path, capsys):
     assert sum(int(cell) for row in rows for cell in row[5:]) == 8
     folder = Path(out.splitlines()[-1])
     assert (folder / "manifest.json").is_file()
-    assert (folder / "folds-2-seed-0-val-0.15.json").is_file()
+    assert len(list(tmp_path.glob("*/split.private.json"))) == 1
+    assert not list(tiny_cohort.rglob("split*")), "never among the scans"
     assert len(list((folder.parent / "rois").glob("*.npy"))) == 8
 
 
@@ -58,9 +59,13 @@ def test_export_writes_a_folder_that_evaluate_reads(tiny_cohort, tmp_path, capsy
     assert set(folder.parts.values()) == {"train", "val", "test"}
 
 
-def test_export_wants_a_cohort(tmp_path):
-    with pytest.raises(InputError, match="--export: a ToyDataModule has no regions of a cohort"):
-        run(["--data", "toy.ToyDataModule", "--export", str(tmp_path / "real")])
+def test_any_data_module_is_prepared_and_exported(tmp_path, capsys):
+    assert run(["--data", "toy.ToyDataModule", "--export", str(tmp_path / "real")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in lines[3].split("│")[1:-1]] == ["LGG", "0", "8", "8", "4", "2", "2"]
+    folder = VolumeFolder(tmp_path / "real")
+    assert len(folder) == 16
+    assert folder.patients[0] == "blob0000"
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ def test_parts_are_the_folds(make):
     tested = [{entry.case for entry in data.test.entries} for data in (zero, one)]
     assert len(tested[0] | tested[1]) == 8
     assert not tested[0] & tested[1]
-    assert zero.training_patients == sorted({entry.patient for entry in zero.train.entries})
-    assert zero.training_patients != one.training_patients
+    assert zero.origin != one.origin
+    assert (zero.origin.fold, zero.origin.patients) == (0, zero.patient_key.hashes(zero.train.patients))
+    assert zero.held_out == {"validation": zero.val.patients, "test": tuple(sorted(zero.test.patients))}
     assert (len(zero.train), len(zero.val), len(zero.test)) == (3, 1, 4)
 
 
@@ -153,7 +154,7 @@ def test_every_process_reads_the_same_split(make, tiny_cohort, cache_dir):
     first = make(seed=5)
     other = BraTSDataModule(tiny_cohort, roi_size=32, folds=2, cache_dir=cache_dir, seed=5)
     other.setup("fit")
-    assert other.training_patients == first.training_patients
+    assert other.origin == first.origin
 
 
 def test_setup_without_preparation_says_what_to_type(tiny_cohort, tmp_path):

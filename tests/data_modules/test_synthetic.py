@@ -14,15 +14,16 @@ from jsonargparse import ArgumentParser
 from lightning import LightningDataModule
 from stage2 import tokenizer
 from tiny import tiny_vqgan, train
+from toy import ToyDataModule
 from volumes import write_volumes
 
 from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
+from data_modules.origin import Origin, PatientKey
 from data_modules.synthetic import MixedDataModule, SyntheticDataModule
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.methods.loading import build, load_method
 from tumorgen.methods.transformer.module import MaskedTransformer
-from tumorgen.provenance import patient_hashes, trained_on
 
 SIZE, SPACING = 16, 2.0
 SHAPE = {"roi_size": SIZE, "spacing": SPACING, "folds": 2, "augmentation": None, "batch_size": 4}
@@ -40,16 +41,21 @@ def real(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> BraTSDa
 @pytest.fixture(scope="module")
 def samples(real: BraTSDataModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six volumes per class from a generator that was trained on fold 0."""
-    origin = {"training_patients": trained_on(real.training_patients)}
-    return write_volumes(tmp_path_factory.mktemp("samples"), manifest=origin)
+    return write_volumes(tmp_path_factory.mktemp("samples"), manifest={"origin": real.origin.to_json()})
 
 
-def options(real: BraTSDataModule) -> dict[str, Any]:
-    return {**SHAPE, "cache_dir": real.cache_dir}
+def elsewhere(real: BraTSDataModule) -> dict[str, Any]:
+    """Manifest of volumes whose generator was trained on somebody who is in no part."""
+    return {"origin": Origin(real.patient_key.split, 0, real.patient_key.hashes(["elsewhere"])).to_json()}
+
+
+def again(real: BraTSDataModule, **more: Any) -> BraTSDataModule:
+    return BraTSDataModule(real.root, cache_dir=real.cache_dir, **SHAPE | more)
 
 
 def ready(kind: type[SyntheticDataModule], real: BraTSDataModule, generated: Any, **more: Any) -> SyntheticDataModule:
-    data = kind(real.root, generated, **options(real) | more)
+    own = {key: more.pop(key) for key in ("fold", "augmentation") if key in more}
+    data = kind(again(real, **own), generated, **more)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -64,7 +70,7 @@ def test_synthetic_only_trains_on_generated_and_is_judged_by_real(real: BraTSDat
     assert cases(data.train_dataloader()) == sorted(
         f"generated1/{name}/{name}_{i:04d}" for name in ("HGG", "LGG") for i in range(1, 7)
     )
-    assert data.training_patients == []
+    assert data.train_real is None
     assert cases(data.val_dataloader()) == cases(real.val_dataloader())
     assert cases(data.test_dataloader()) == cases(real.test_dataloader())
     for batch in data.train_dataloader():
@@ -76,14 +82,15 @@ def test_a_mix_holds_both(real: BraTSDataModule, samples: Path) -> None:
     data = ready(MixedDataModule, real, samples)
     assert len(data.train) == 12 + len(real.train)
     assert set(cases(real.train_dataloader())) < set(cases(data.train_dataloader()))
-    assert data.training_patients == real.training_patients
+    assert data.train_real.cases == real.train.cases
+    assert data.origin == real.origin
     assert ready(MixedDataModule, real, []).train.patients == tuple(e.patient for e in real.train.entries)
 
 
 def test_shares_limits_oversampling_and_shuffled_labels(real: BraTSDataModule, samples: Path) -> None:
     data = ready(MixedDataModule, real, samples, real_share=0.1, generated_per_class=2)
     assert np.bincount(data.train.labels).tolist() == [3, 3]
-    assert len(data.training_patients) == 2
+    assert len(set(data.train_real.patients)) == 2
     counts = np.bincount([entry.label for entry in real.train.entries])
     assert counts[0] != counts[1]
     balanced = ready(MixedDataModule, real, [], oversample=True)
@@ -96,9 +103,7 @@ def test_shares_limits_oversampling_and_shuffled_labels(real: BraTSDataModule, s
 
 
 def test_labels_are_the_real_datas_whatever_the_order_of_the_folders(real: BraTSDataModule, tmp_path: Path) -> None:
-    write_volumes(
-        tmp_path, per_class=1, manifest={"training_patients": trained_on(["elsewhere"])}, classes=("HGG", "LGG")
-    )
+    write_volumes(tmp_path, per_class=1, manifest=elsewhere(real), classes=("HGG", "LGG"))
     data = ready(SyntheticDataModule, real, tmp_path)
     assert [item["case"].split("/")[-2] for item in map(data.train.__getitem__, range(2))] == ["LGG", "HGG"]
     assert data.train.labels.tolist() == [0, 1]
@@ -116,13 +121,12 @@ def test_generated_volumes_are_augmented_like_real_ones(real: BraTSDataModule, s
     assert pickle.loads(pickle.dumps(changed.train))[0]["case"] == plain[0]["case"]
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("part", ["validation", "test"])
 def test_volumes_that_have_seen_held_out_patients_are_refused(part: str, real: BraTSDataModule, tmp_path: Path) -> None:
-    seen = [real.val, real.test][part == "test"].entries[0].patient
-    write_volumes(tmp_path, manifest={"training_patients": trained_on([*real.training_patients, seen])})
-    with pytest.raises(
-        InputError, match=rf"1 of the validation and test patients \({seen}\) were in the training data"
-    ):
+    seen = {"validation": real.val, "test": real.test}[part].patients[0]
+    leaky = real.origin.joined(Origin(real.patient_key.split, 1, real.patient_key.hashes([seen])))
+    write_volumes(tmp_path, manifest={"origin": leaky.to_json()})
+    with pytest.raises(InputError, match=rf"1 of the . {part} patients \({seen}\) were in the training data"):
         ready(MixedDataModule, real, tmp_path, trust_unmanifested=True)
 
 
@@ -133,11 +137,12 @@ def test_the_other_fold_is_refused(real: BraTSDataModule, samples: Path) -> None
 
 def test_folder_names_may_hold_the_fold(real: BraTSDataModule, tmp_path: Path) -> None:
     for fold in (0, 1):
-        patients = ready(MixedDataModule, real, [], fold=fold).training_patients
-        write_volumes(tmp_path / f"fold{fold}", manifest={"training_patients": trained_on(patients)}, seed=fold)
+        origin = ready(MixedDataModule, real, [], fold=fold).origin
+        write_volumes(tmp_path / f"fold{fold}", manifest={"origin": origin.to_json()}, seed=fold)
     for fold in (0, 1):
         data = ready(SyntheticDataModule, real, tmp_path / "fold{fold}", fold=fold)
-        assert data.generated_folders[0].folder == tmp_path / f"fold{fold}"
+        assert data.generated == [tmp_path / f"fold{fold}"]
+        assert data.fold == fold
 
 
 def test_volumes_without_a_manifest_have_to_be_trusted(real: BraTSDataModule, tmp_path: Path) -> None:
@@ -145,18 +150,18 @@ def test_volumes_without_a_manifest_have_to_be_trusted(real: BraTSDataModule, tm
     with pytest.raises(InputError, match=r"there is no manifest\.json"):
         ready(SyntheticDataModule, real, tmp_path, intensities="[0, 1]")
     data = ready(SyntheticDataModule, real, tmp_path, intensities="[0, 1]", trust_unmanifested=True)
-    assert data.generated_origins == [{"training_patients_unknown": True}]
+    assert data.origin == Origin(real.patient_key.split, 0, unknown=True)
 
 
 def test_every_class_needs_a_volume(real: BraTSDataModule, tmp_path: Path) -> None:
-    write_volumes(tmp_path, classes=("HGG",), manifest={"training_patients": trained_on(["elsewhere"])})
+    write_volumes(tmp_path, classes=("HGG",), manifest=elsewhere(real))
     with pytest.raises(InputError, match="no training volume of the class LGG"):
         ready(SyntheticDataModule, real, tmp_path)
     assert np.bincount(ready(MixedDataModule, real, tmp_path).train.labels).min() > 0
 
 
 def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Path) -> None:
-    origin = {"training_patients": trained_on(["elsewhere"])}
+    origin = elsewhere(real)
     write_volumes(tmp_path / "classes", classes=("IDH", "HGG"), manifest=origin)
     with pytest.raises(InputError, match="IDH"):
         ready(SyntheticDataModule, real, tmp_path / "classes")
@@ -172,32 +177,26 @@ def test_other_classes_and_sizes_are_refused(real: BraTSDataModule, tmp_path: Pa
     [
         (SyntheticDataModule, {"generated_per_class": 0}, "generated_per_class is 0"),
         (MixedDataModule, {"real_share": 0.0}, "real_share is 0.0; expected above 0 to 1"),
-        (MixedDataModule, {"fold": 7}, r"--data\.fold is 7"),
     ],
 )
 def test_options_out_of_range(kind: type, wrong: dict, said: str, tiny_cohort: Path) -> None:
     with pytest.raises(InputError, match=said):
-        kind(tiny_cohort, [], **SHAPE | wrong)
+        kind(BraTSDataModule(tiny_cohort, **SHAPE), [], **wrong)
 
 
 @pytest.mark.parametrize("kind", ["MixedDataModule", "SyntheticDataModule"])
 def test_a_classifier_is_trained_on_it(kind: str, real: BraTSDataModule, samples: Path, tmp_path: Path) -> None:
     words = ["--model", "tumorgen.classifier.module.GradeClassifier", "--data", f"data_modules.synthetic.{kind}"]
-    place = ["--data.root", real.root, "--data.cache_dir", real.cache_dir, "--runs_dir", tmp_path]
-    size = ["--data.roi_size", SIZE, "--data.spacing", SPACING, "--data.folds", 2, "--data.generated", samples]
+    whole = ["--data.real", "data_modules.brats.BraTSDataModule", "--data.generated", samples, "--runs_dir", tmp_path]
+    options = {"root": real.root, "cache_dir": real.cache_dir, "roi_size": SIZE, "spacing": SPACING, "folds": 2}
+    size = [word for key, value in options.items() for word in (f"--data.real.{key}", value)]
     brief = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", "--wandb.mode", "disabled"]
-    assert tumorgen("fit", *words, *place, *size, *brief, "--trainer.log_every_n_steps", 1) == 0
+    assert tumorgen("fit", *words, *whole, *size, *brief, "--trainer.log_every_n_steps", 1) == 0
     run = only_run("unnamed", tmp_path)
     with open(run / "csv" / "metrics.csv", newline="") as stream:
         assert any(row["val/auc"] for row in csv.DictReader(stream))
     assert str(samples) in str(read_yaml(run / "config.yaml")["data"])
-    # the volumes' salt goes on, and so do the patients behind them
-    origin = json.loads((samples / "manifest.json").read_text())["training_patients"]
-    provenance = load_method(run / "checkpoints" / "last.ckpt", GradeClassifier).provenance
-    assert provenance == {
-        "salt": origin["salt"],
-        "training_patients": patient_hashes(real.training_patients, origin["salt"]),
-    }
+    assert load_method(run / "checkpoints" / "last.ckpt", GradeClassifier).origin == real.origin
 
 
 @pytest.mark.parametrize(
@@ -206,23 +205,39 @@ def test_a_classifier_is_trained_on_it(kind: str, real: BraTSDataModule, samples
 def test_one_folder_or_several_can_be_typed(typed: str, folders: list[str], tiny_cohort: Path) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    words = ["--data=data_modules.synthetic.MixedDataModule", f"--data.root={tiny_cohort}", f"--data.generated={typed}"]
-    config = parser.parse_args([*words, "--data.folds=2", "--data.fold=1"])
+    words = ["--data=data_modules.synthetic.MixedDataModule", "--data.real=data_modules.brats.BraTSDataModule"]
+    words += [f"--data.real.root={tiny_cohort}", f"--data.generated={typed}"]
+    config = parser.parse_args([*words, "--data.real.folds=2", "--data.real.fold=1"])
     for version in (config, parser.parse_string(parser.dump(config))):
         assert parser.instantiate_classes(version).data.generated == [Path(name) for name in folders]
 
 
-def provenance_of_tokenizer(data: SyntheticDataModule) -> dict[str, Any]:
+def test_any_data_module_can_be_mixed_with_generated_volumes(tmp_path: Path) -> None:
+    toy = ToyDataModule()
+    toy.setup("fit")
+    write_volumes(tmp_path, spacing=8.0, manifest={"origin": toy.origin.to_json()})
+    data = MixedDataModule(ToyDataModule(), tmp_path)
+    data.prepare_data()
+    data.setup("fit")
+    assert len(data.train) == 12 + 8
+    assert data.origin == toy.origin
+    assert data.test.cases == toy.test.cases
+
+
+# ---------------------------------------------------------------------- origin
+
+
+def of_tokenizer(data: SyntheticDataModule) -> Origin:
     """What a VQGAN says of its patients after a step."""
     vqgan = tiny_vqgan(spacing=SPACING)
     train(vqgan, data=data, limit_train_batches=1)
-    return vqgan.provenance
+    return vqgan.origin
 
 
-def provenance_of_transformer(data: SyntheticDataModule, behind: dict[str, Any], place: Path) -> dict[str, Any]:
+def of_transformer(data: SyntheticDataModule, behind: Origin, place: Path) -> Origin:
     """What a transformer says of its patients after a step on tokens of a tokenizer with those `behind` it."""
     checkpoint = torch.load(tokenizer(), weights_only=True)
-    torch.save({**checkpoint, "tumorgen": behind}, place / "vqgan.ckpt")
+    torch.save({**checkpoint, "tumorgen": {"origin": behind.to_json()}}, place / "vqgan.ckpt")
     network = {
         "class_path": "tumorgen.methods.transformer.network.TokenTransformer",
         "init_args": {"layers": 1, "heads": 2, "width": 16},
@@ -230,52 +245,33 @@ def provenance_of_transformer(data: SyntheticDataModule, behind: dict[str, Any],
     arguments = {"tokenizer": str(place / "vqgan.ckpt"), "network": network}
     model = build("tumorgen.methods.transformer.module.MaskedTransformer", arguments, MaskedTransformer)
     train(model, data=data, limit_train_batches=1)
-    return model.provenance
+    return model.origin
 
 
 def test_generators_remember_whom_the_volumes_that_they_learn_from_have_seen(
     real: BraTSDataModule, samples: Path, tmp_path: Path
 ) -> None:
-    data = SyntheticDataModule(real.root, samples, **options(real))
-    origin = json.loads((samples / "manifest.json").read_text())["training_patients"]
-    assert len(origin["training_patients"]) == len(real.training_patients)
-    assert provenance_of_tokenizer(data) == origin
-    assert provenance_of_transformer(data, origin, tmp_path) == origin
-    # a tokenizer of the same chain that has seen others
-    more = {**origin, "training_patients": patient_hashes(["anna"], origin["salt"])}
-    both = sorted(origin["training_patients"] + more["training_patients"])
-    assert provenance_of_transformer(data, more, tmp_path) == {**origin, "training_patients": both}
-
-
-def test_generators_know_that_the_origin_of_their_volumes_is_unknown(real: BraTSDataModule, tmp_path: Path) -> None:
-    folder = write_volumes(tmp_path / "x", manifest={"training_patients": {"training_patients_unknown": True}})
-    data = SyntheticDataModule(real.root, folder, trust_unmanifested=True, **options(real))
-    own = trained_on(["anna"])
-    assert provenance_of_tokenizer(data)["training_patients_unknown"] is True
-    assert provenance_of_transformer(data, own, tmp_path) == {**own, "training_patients_unknown": True}
-
-
-def test_a_tokenizer_keeps_its_salt_where_volumes_have_another(
-    real: BraTSDataModule, samples: Path, tmp_path: Path
-) -> None:
-    """Hashes of two salts do not compare: not all patients are known then."""
-    own = trained_on(["anna"])
-    found = provenance_of_transformer(SyntheticDataModule(real.root, samples, **options(real)), own, tmp_path)
-    assert found == {**own, "training_patients_unknown": True}
+    data = SyntheticDataModule(again(real), samples)
+    assert len(real.origin.patients) == len(set(real.train.patients)) > 0
+    assert of_tokenizer(data) == real.origin
+    assert of_transformer(data, real.origin, tmp_path) == real.origin
+    # a tokenizer of another fold, and one of another cohort
+    for other in (PatientKey(real.patient_key.split, b"x"), PatientKey("other", b"x")):
+        behind = Origin(other.split, 1, other.hashes(["anna"]))
+        assert of_transformer(data, behind, tmp_path) == real.origin.joined(behind)
 
 
 def test_trust_is_not_handed_on(real: BraTSDataModule, tmp_path: Path) -> None:
     """Volumes that were accepted on the user's word leave an origin that is unknown to the next in the chain."""
-    origins = {"nobody": trained_on([])} | {name: trained_on(["elsewhere"]) for name in ("slipped_in", "exchanged")}
-    for name, origin in origins.items():
-        folder = write_volumes(tmp_path / name, manifest={"training_patients": origin})
+    for name in ("nobody", "slipped_in", "exchanged"):
+        manifest = {"origin": Origin().to_json()} if name == "nobody" else elsewhere(real)
+        folder = write_volumes(tmp_path / name, manifest=manifest)
         if name == "slipped_in":
             (folder / "LGG" / "new.nii.gz").write_bytes((folder / "LGG" / "LGG_0001.nii.gz").read_bytes())
         if name == "exchanged":
             content = json.loads((folder / "manifest.json").read_text())
             content["volumes"][0]["sha256"] = "0" * 64
             (folder / "manifest.json").write_text(json.dumps(content))
-        with pytest.raises(InputError, match="cannot tell which patients"):
+        with pytest.raises(InputError, match="cannot tell that no held-out patient"):
             ready(SyntheticDataModule, real, folder)
-        data = ready(MixedDataModule, real, folder, trust_unmanifested=True)
-        assert data.generated_origins == [{**origin, "training_patients_unknown": True}]
+        assert ready(MixedDataModule, real, folder, trust_unmanifested=True).origin.unknown

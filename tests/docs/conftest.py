@@ -1,6 +1,6 @@
 """A folder as a reader of the documentation has it, and commands that stop before the work."""
 
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def here(
             nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii.gz")
         for name in ("real", "samples"):
             (folder / name).mkdir()
-        os.symlink("BraTS2019", folder / "cohort")
+        shutil.copytree(folder / "BraTS2019", folder / "cohort")
         cases = [path.name for path in sorted((folder / "BraTS2019").glob("*/*"))]
         rows = [f"{case},{'mutant' if number % 2 else 'wildtype'}" for number, case in enumerate(cases)]
         (folder / "table.csv").write_text("\n".join(["case,IDH", *rows]))

@@ -5,11 +5,19 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.figure
+import numpy as np
 import pytest
 import torch
 from documents import blocks, files
 from front import TINY_VQGAN, tumorgen
+from generated_folder import write_generated
 from stage2 import QUIET, fit, transformer
+from toy import blob
+
+from tumorgen.methods.loading import load_method
+from tumorgen.methods.vqgan.module import VQGAN
+
+SMALL_CNN = "tumorgen.classifier.networks.SmallCNN"
 
 PROGRAMS = [block for block in blocks("python") if not block.title]
 
@@ -76,3 +84,49 @@ def test_the_sampler_samples(here: Path, tmp_path: Path) -> None:
     assert tumorgen("predict", *words, "--trainer.accelerator", "cpu", "--runs_dir", tmp_path, *QUIET) == 0
     assert "Cooling" in (tmp_path / "out" / "manifest.json").read_text()
     assert len(list((tmp_path / "out").glob("*/*.nii.gz"))) == 3
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients of each class, with two scans each."""
+    place = tmp_path_factory.mktemp("arrays")
+    for label, name in enumerate(("HGG", "LGG")):
+        (place / name).mkdir()
+        for number in range(12):
+            np.save(place / name / f"{name}{number // 2}_{number % 2}.npy", blob(label, 16, number)[0].numpy())
+    return place
+
+
+def test_the_data_module_goes_through_every_command(here: Path, arrays: Path, tmp_path: Path) -> None:
+    data = {"root": arrays, "roi_size": 16, "spacing": 8.0, "folds": 3, "batch_size": 4}
+
+    def typed(prefix: str, **more: object) -> list[object]:
+        options = [word for key, value in {**data, **more}.items() for word in (f"{prefix}.{key}", value)]
+        return [prefix, "array_data.ArrayDataModule", *options]
+
+    assert tumorgen("prepare", *typed("--data"), "--export", tmp_path / "real") == 0
+    assert len(list((tmp_path / "real").glob("*/*.nii.gz"))) == 24
+    runs = ["--runs_dir", tmp_path, "--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", *QUIET]
+    for fold in range(3):
+        words = ["--config", TINY_VQGAN, *typed("--data", fold=fold), *runs, "--run_id", f"fold{fold}"]
+        assert tumorgen("fit", *words, "--trainer.limit_train_batches", 1) == 0
+        origin = load_method(tmp_path / "tiny" / f"fold{fold}" / "checkpoints" / "last.ckpt", VQGAN).origin
+        assert (origin.fold, len(origin.patients)) == (fold, 7), "of twelve, four are tested on and one validates"
+        write_generated(tmp_path / f"made{fold}", origin, spacing=8.0)
+    network = ["--model", "tumorgen.classifier.module.GradeClassifier", "--model.network", SMALL_CNN]
+    mixed = ["--data", "data_modules.synthetic.MixedDataModule", *typed("--data.real", fold=1)]
+    words = [*network, *mixed, "--data.generated", tmp_path / "made{fold}", *runs, "--experiment", "mixed"]
+    assert tumorgen("fit", *words) == 0
+    brief = ["--budget.steps", 2, "--budget.pretraining_steps", 2, "--budget.looks", 1, "--hardware.accelerator", "cpu"]
+    words = [
+        *network,
+        *typed("--data"),
+        "--generated",
+        f'{{made: "{tmp_path}/made{{fold}}"}}',
+        "--seeds",
+        "[0]",
+        *brief,
+    ]
+    words += ["--arms", "[real_only, mixed]", "--output", tmp_path / "benchmark", "--resamples", 20]
+    assert tumorgen("benchmark", *words) == 0
+    assert "mixed" in (tmp_path / "benchmark" / "table.md").read_text()

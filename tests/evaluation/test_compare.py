@@ -13,6 +13,7 @@ from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
 from data_modules.files import sha256
+from data_modules.origin import Origin
 from data_modules.volumes.file import load_volume, to_nifti
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.classifier.networks import SmallCNN
@@ -33,7 +34,6 @@ from tumorgen.metrics.ms_ssim import MSSSIMDiversity, diversity
 from tumorgen.metrics.resampling import share_interval
 from tumorgen.metrics.shape import PROPERTIES, ShapePlausibility
 from tumorgen.metrics.two_sample import mmd2_unbiased
-from tumorgen.provenance import trained_on
 
 QUICK = Resampling(resamples=50, permutations=50, splits=8)
 METRICS = (
@@ -206,9 +206,9 @@ def test_every_file_is_decoded_once_and_hashed_once(real, generated, evaluated, 
         return counted
 
     monkeypatch.setattr("data_modules.volumes.folder.load_volume", counting(load_volume, decoded))
-    for user in ("data_modules.origin", "tumorgen.evaluation.folder"):
+    for user in ("data_modules.volumes.folder", "tumorgen.evaluation.folder"):
         monkeypatch.setattr(f"{user}.sha256", counting(sha256, hashed))
-    listed = write_volumes(tmp_path / "x", 4, seed=500, manifest={"training_patients": trained_on(["somebody"])})
+    listed = write_volumes(tmp_path / "x", 4, seed=500, manifest={"origin": Origin("x", 0, ("0" * 64,)).to_json()})
     manifest = json.loads((listed / "manifest.json").read_text())
     for entry in manifest["volumes"]:
         entry["sha256"] = sha256(listed / entry["file"])

@@ -17,7 +17,6 @@ from data_modules.synthetic import MixedDataModule, SyntheticDataModule
 from tumorgen.evaluation.callback import GeneratorEvaluation
 from tumorgen.evaluation.during_training import real_volumes
 from tumorgen.metrics.metric import Resampling
-from tumorgen.provenance import trained_on
 
 SHAPE: dict[str, Any] = {"roi_size": 16, "spacing": 2.0, "folds": 2, "batch_size": 4}
 
@@ -32,13 +31,13 @@ def real(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> BraTSDa
 
 @pytest.fixture(scope="module")
 def samples(real: BraTSDataModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    origin = {"training_patients": trained_on(real.training_patients)}
-    return write_volumes(tmp_path_factory.mktemp("samples"), per_class=6, manifest=origin)
+    return write_volumes(tmp_path_factory.mktemp("samples"), per_class=6, manifest={"origin": real.origin.to_json()})
 
 
 def module(kind: type[SyntheticDataModule], real: BraTSDataModule, samples: Path, **more: Any) -> SyntheticDataModule:
     """The data of which nothing is left after augmentation."""
-    return kind(real.root, samples, cache_dir=real.cache_dir, augmentation=torch.zeros_like, **SHAPE, **more)
+    whole = BraTSDataModule(real.root, cache_dir=real.cache_dir, augmentation=torch.zeros_like, **SHAPE)
+    return kind(whole, samples, **more)
 
 
 def test_real_cases_of_a_mix_are_the_real_ones_as_on_disk(real: BraTSDataModule, samples: Path) -> None:

@@ -7,18 +7,27 @@ import pytest
 from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
+from data_modules.origin import Origin, PatientKey
 from data_modules.volumes.file import to_nifti
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.compare import Folders, Options, evaluate_folders
 from tumorgen.metrics.metric import Resampling
 from tumorgen.metrics.mmd import BlockMMD
-from tumorgen.provenance import trained_on
+
+KEY = PatientKey("own", bytes(32))
+
+
+def with_key(folder):
+    """The folder, its patients' key beside it as in an export."""
+    (folder / "split.private.json").write_text(json.dumps(KEY.to_json()))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     parts = ("train", "train", "val", "test")
-    return VolumeFolder(write_volumes(tmp_path_factory.mktemp("real"), 24, manifest={"kind": "real"}, parts=parts))
+    folder = write_volumes(tmp_path_factory.mktemp("real"), 24, manifest={"kind": "real"}, parts=parts)
+    return VolumeFolder(with_key(folder))
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +79,10 @@ def test_training_volumes_among_those_held_out_are_refused(tmp_path, generated, 
         Folders(VolumeFolder(held_out), generated, VolumeFolder(training)).trained_on()
 
 
-def made_by(folder, patients, **more):
+def made_by(folder, patients, key=KEY, **more):
     """Generated volumes whose generator was trained on `patients`."""
-    origin = {**trained_on(patients), **more}
-    return VolumeFolder(write_volumes(folder, 3, seed=500, manifest={"training_patients": origin}))
+    origin = Origin(key.split, 0, key.hashes(patients), **more)
+    return VolumeFolder(write_volumes(folder, 3, seed=500, manifest={"origin": origin.to_json()}))
 
 
 def test_generators_that_were_trained_on_held_out_patients_are_refused(tmp_path, real, compared):
@@ -85,11 +94,12 @@ def test_generators_that_were_trained_on_held_out_patients_are_refused(tmp_path,
         for part in ("val", "test"):
             leaky = made_by(tmp_path / f"{reference}-{part}", [*by_part["train"], by_part[part][0]])
             with pytest.raises(
-                InputError, match=rf"1 of the 24 patients held out .*{by_part[part][0]}.*prepare --data.fold"
+                InputError, match=rf"1 of the 24 held-out patients \({by_part[part][0]}\) were in the training data"
             ):
                 compared(real, leaky, reference=reference)
-    partly = made_by(tmp_path / "partly", by_part["train"], training_patients_unknown=True)
-    for unknown in (partly, VolumeFolder(write_volumes(tmp_path / "x", 3, manifest={}))):
+    partly = made_by(tmp_path / "partly", by_part["train"], unknown=True)
+    foreign = made_by(tmp_path / "foreign", by_part["test"], key=PatientKey("other", bytes(16)))
+    for unknown in (partly, foreign, VolumeFolder(write_volumes(tmp_path / "x", 3, manifest={}))):
         assert compared(real, unknown)["held_out_patients"].startswith("not verified")
 
 
@@ -105,5 +115,8 @@ def test_a_generator_trained_on_volumes_that_a_training_folder_leaves_for_compar
     for index, entry in enumerate(manifest["volumes"]):
         entry["patient"] = f"P{index}"
     (plain / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"1 of the 8 patients held out in .*real \(P3\) were in the training data"):
+    said = compared(VolumeFolder(plain), generated, real)["held_out_patients"]
+    assert said.startswith("not verified: origin cannot be checked: the key of the patients' hashes")
+    with_key(plain)
+    with pytest.raises(InputError, match=r"1 of the 8 held-out patients \(P3\) were in the training data"):
         compared(VolumeFolder(plain), generated, real)

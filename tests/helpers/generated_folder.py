@@ -1,20 +1,17 @@
 """Folders as `tumorgen predict` leaves them, with blobs inside."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import nibabel as nib
 from toy import blob
 
 from data_modules.files import write_json
+from data_modules.origin import Origin
 from data_modules.volumes.file import to_nifti
-from tumorgen.provenance import trained_on
 
 
-def write_generated(
-    folder: Path, patients: Iterable[str], number: int = 2, size: int = 16, spacing: float = 2.0
-) -> Path:
-    """`number` volumes of each class, made by a generator that was trained on `patients`."""
+def write_generated(folder: Path, origin: Origin, number: int = 2, size: int = 16, spacing: float = 2.0) -> Path:
+    """`number` volumes of each class, made by a generator of this origin."""
     volumes = []
     for label, name in enumerate(("LGG", "HGG")):
         (folder / name).mkdir(parents=True)
@@ -28,7 +25,7 @@ def write_generated(
         "roi_size": size,
         "spacing_mm": spacing,
         "intensities": "[0, 1]",
-        "training_patients": trained_on(patients),
+        "origin": origin.to_json(),
         "volumes": volumes,
     }
     write_json(folder / "manifest.json", content)

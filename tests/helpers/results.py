@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from data_modules.origin import Origin
 from data_modules.volumes.file import to_nifti
 from tumorgen.results.records import Floor, Interval, Record, write_results
 
@@ -31,7 +32,9 @@ def volume(size: int, seed: int) -> np.ndarray:
     return np.where(distance < 1, np.clip(inside, -0.5, 1), -1).astype(np.float32)
 
 
-def volume_folder(folder: Path, kind: str = "generated", count: int = 3, size: int = 16, seed: int = 0) -> Path:
+def volume_folder(
+    folder: Path, kind: str = "generated", count: int = 3, size: int = 16, seed: int = 0, phantom: bool = False
+) -> Path:
     """Volumes of two classes with the manifest of `predict`, or of an export of real cases."""
     entries = []
     for label, name in enumerate(CLASSES):
@@ -49,7 +52,7 @@ def volume_folder(folder: Path, kind: str = "generated", count: int = 3, size: i
         "roi_size": size,
         "spacing_mm": 2.0,
         "intensities": "[0, 1]",
-        "training_patients": {"salt": "0", "training_patients": [f"{index:064x}" for index in range(20)]},
+        "origin": Origin("0" * 16, 0, tuple(f"{index:064x}" for index in range(20)), phantom=phantom).to_json(),
         "volumes": entries,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from toy import ToyDataModule
 
+from data_modules.origin import Origin
 from tumorgen.methods.generator import Generator
 from tumorgen.methods.transformer.decoding import CachedAutoregressive
 from tumorgen.types import Labels, Volume
@@ -63,7 +64,7 @@ class Noise(Generator):
     def __init__(self, roi_size: int = 8, fail_at: int | None = None) -> None:
         super().__init__()
         self.class_names, self.roi_size, self.spacing = ("LGG", "HGG"), roi_size, 2.0
-        self.provenance = {"salt": "s", "training_patients": ["p"]}
+        self.origin = Origin("s", 0, ("p",))
         self.fail_at = fail_at
         self.sampled: list[tuple[int, int]] = []
 

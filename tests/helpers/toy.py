@@ -9,6 +9,8 @@ from torch import Tensor
 from data_modules.base import Item, Part, ROIDataModule, VolumeSet
 from data_modules.origin import PatientKey
 
+TOY_KEY = PatientKey("toy", bytes(16))
+
 
 def blob(label: int, size: int, seed: int) -> Tensor:
     """(1, size, size, size): an ellipsoid in [-1, 1] on a background of -1; class 1 is larger and has a dark core."""
@@ -49,7 +51,7 @@ class Blobs(VolumeSet):
 class ToyDataModule(ROIDataModule):
     """Blobs for training, validation and test."""
 
-    patient_key = PatientKey("toy", bytes(16))
+    patient_key = TOY_KEY
 
     def __init__(self, roi_size: int = 16, spacing: float = 8.0, batch_size: int = 4, count: int = 8) -> None:
         super().__init__(roi_size, spacing, batch_size, num_workers=0)
@@ -63,4 +65,3 @@ class ToyDataModule(ROIDataModule):
         self.train = Blobs(self.count, self.roi_size, 0, "train")
         self.val = Blobs(4, self.roi_size, 1000, "val")
         self.test = Blobs(4, self.roi_size, 2000, "test")
-        self.training_patients = [f"blob{i:04d}" for i in range(self.count)]

@@ -102,7 +102,7 @@ def test_configuration_and_origin_are_told_without_hashes_of_patients(parsed):
     text = "".join(part.text for part in parsed.of("pre"))
     assert "class_path: tumorgen.methods.vqgan.module.VQGAN" in text
     assert '"checkpoint_sha256"' in text
-    assert '"training_patients": "20 entries"' in text
+    assert '"patients": "20 entries"' in text
 
 
 def test_tables_are_written_beside_the_page_and_elsewhere(page, tmp_path):

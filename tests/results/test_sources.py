@@ -1,13 +1,14 @@
 """What the report is given is recognised by content, and refused in one sentence when it is nothing."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from results import benchmark_folder, evaluation_folder, everything, run_folder, volume_folder
 
 from data_modules.errors import InputError
-from tumorgen.provenance import patient_hashes
 from tumorgen.results.html.sources import find_sources
 
 
@@ -58,61 +59,49 @@ def test_results_of_another_kind_are_refused(tmp_path):
         find_sources([tmp_path])
 
 
-PHANTOMS = [f"BraTS19_Phantom_HGG{index:04d}_1" for index in range(1, 7)]
-
-
-def test_phantoms_are_noticed_by_configuration_names_and_hashes(tmp_path):
+def test_a_source_is_of_phantoms_where_it_says_so(tmp_path):
     assert not find_sources(everything(tmp_path / "real")).of_phantoms
     for folder in (
         run_folder(tmp_path / "run" / "a", phantoms=True),
-        with_cases(volume_folder(tmp_path / "named", kind="real"), PHANTOMS),
-        learnt_from(volume_folder(tmp_path / "hashed"), ["BraTS19_Phantom_LGG0003"]),
-        evaluation_of(tmp_path / "evaluation", PHANTOMS),
+        mixed_run(tmp_path / "run" / "b"),
+        volume_folder(tmp_path / "real_ones", kind="real", phantom=True),
+        volume_folder(tmp_path / "generated", phantom=True),
+        evaluation_of_phantoms(tmp_path / "evaluation"),
+        benchmark_of_phantoms(tmp_path / "benchmark"),
     ):
         sources = find_sources([folder])
         assert (sources.of_phantoms, sources.mixed, sources.shows_real) == (True, False, False), folder
 
 
-def test_a_benchmark_is_of_phantoms_where_its_generated_volumes_are(tmp_path):
-    folder = learnt_from(volume_folder(tmp_path / "generated"), ["BraTS19_Phantom_LGG0003"])
-    path = benchmark_folder(tmp_path / "b") / "benchmark.json"
-    assert not find_sources([path]).of_phantoms
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "generated": {"samples": {"0": {"folder": str(folder)}}}}))
-    assert find_sources([path]).of_phantoms
-
-
-@pytest.mark.parametrize("real", ["run", "volumes", "evaluation", "some of the cases"])
+@pytest.mark.parametrize("real", ["run", "volumes", "evaluation", "training", "one volume"])
 def test_one_source_that_may_be_of_patients_is_enough(tmp_path, real):
     """Phantoms everywhere else do not make patients of the one source unworthy of protection."""
     run_folder(tmp_path / "runs" / "phantoms", phantoms=True)
-    with_cases(volume_folder(tmp_path / "phantoms", kind="real"), PHANTOMS)
-    evaluation_of(tmp_path / "evaluation_phantoms", PHANTOMS)
+    phantoms = volume_folder(tmp_path / "phantoms", kind="real", phantom=True)
+    evaluation_of_phantoms(tmp_path / "evaluation_phantoms")
     assert not find_sources([tmp_path]).shows_real
     if real == "run":
         run_folder(tmp_path / "runs" / "patients")
     elif real == "volumes":
         volume_folder(tmp_path / "patients", kind="real")
     elif real == "evaluation":
-        evaluation_of(tmp_path / "evaluation", [*PHANTOMS, "BraTS19_TCIA01_1"])
+        evaluation_folder(tmp_path / "evaluation", "e", real=Path("gone"))
+    elif real == "training":
+        evaluation_of_phantoms(tmp_path / "evaluation", training={"folder": "elsewhere", "phantom": False})
     else:
-        with_cases(volume_folder(tmp_path / "patients", kind="real"), [*PHANTOMS[:5], "BraTS19_TCIA01_1"])
+        shutil.copy(phantoms / "LGG" / "LGG_0001.nii.gz", phantoms / "LGG" / "slipped_in.nii.gz")
     sources = find_sources([tmp_path])
     assert (sources.of_phantoms, sources.mixed, sources.shows_real) == (True, True, True)
 
 
-def test_an_evaluation_is_of_phantoms_only_where_its_whole_real_folder_is(tmp_path):
-    """Closest pairs name a few cases only."""
-    real = with_cases(volume_folder(tmp_path / "real", kind="real"), [*PHANTOMS[:5], "BraTS19_TCIA01_1"])
-    assert find_sources([evaluation_of(tmp_path / "a", PHANTOMS, real)]).shows_real
-    with_cases(real, PHANTOMS)
-    assert not find_sources([evaluation_of(tmp_path / "b", PHANTOMS, real)]).shows_real
-
-
 def test_a_cohort_of_patients_in_a_folder_called_phantom_is_of_patients(tmp_path):
-    """Paths and class names say nothing: only names of cases, hashes and tumorgen's own data module do."""
+    """Paths, class names and names of cases say nothing."""
     place = tmp_path / "PhantomStudy"
     real = volume_folder(place / "Phantom_real", kind="real")
+    manifest = json.loads((real / "manifest.json").read_text())
+    for index, entry in enumerate(manifest["volumes"]):
+        entry["case"] = f"BraTS19_Phantom_HGG{index:04d}_1"
+    (real / "manifest.json").write_text(json.dumps(manifest))
     evaluation_folder(place / "evaluation", "Phantom", real=real)
     folder = run_folder(place / "runs" / "Phantom")
     config = (folder / "config.yaml").read_text()
@@ -121,29 +110,27 @@ def test_a_cohort_of_patients_in_a_folder_called_phantom_is_of_patients(tmp_path
     assert (sources.of_phantoms, sources.mixed, sources.shows_real) == (False, False, True)
 
 
-def with_cases(folder, cases):
-    """The folder, its volumes being of these cases."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for entry, case in zip(manifest["volumes"], cases, strict=True):
-        entry["case"] = case
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
-
-
-def learnt_from(folder, patients):
-    """The folder, its volumes generated by what was trained on these patients."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["training_patients"] = {"salt": "0", "training_patients": patient_hashes(patients, "0")}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
-
-
-def evaluation_of(folder, cases, real=Path("gone")):
-    """An evaluation whose closest pairs are of these cases."""
-    path = evaluation_folder(folder, folder.name, real=real) / "evaluation.json"
+def evaluation_of_phantoms(folder, **more):
+    """An evaluation of which all real volumes were phantoms; they are gone."""
+    path = evaluation_folder(folder, folder.name, real=Path("gone")) / "evaluation.json"
     content = json.loads(path.read_text())
-    content["closest_pairs"] = [
-        {"generated": "LGG/LGG_0001", "training": f"LGG/{case}", "distance": 1} for case in cases
-    ]
+    content["inputs"]["real"]["phantom"] = True
+    content["inputs"] |= more
     path.write_text(json.dumps(content))
+    return folder
+
+
+def benchmark_of_phantoms(folder):
+    """A benchmark on phantoms."""
+    path = benchmark_folder(folder) / "benchmark.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "phantom": True}))
+    return folder
+
+
+def mixed_run(folder):
+    """A run that was trained on generated volumes and phantoms."""
+    run_folder(folder, phantoms=True)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    mixed = {"class_path": "data_modules.synthetic.MixedDataModule", "init_args": {"real": config["data"]}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "data": mixed}))
     return folder

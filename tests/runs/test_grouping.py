@@ -76,7 +76,7 @@ def test_generated_volumes_are_an_artifact(place: Path, records: dict[str, list[
         assert Path(entry["local_path"]) == (place / "volumes" / path).resolve(), "not copied"
         assert int(entry["size"]) == (place / "volumes" / path).stat().st_size
     metadata = json.loads(artifact["metadata"])
-    assert (metadata["method"], metadata["volumes"], metadata["training_patients"]) == ("MaskedTransformer", 3, 8)
+    assert (metadata["method"], metadata["volumes"], metadata["patients"]) == ("MaskedTransformer", 3, 8)
 
 
 def test_without_the_option_there_is_no_artifact(place: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from stage2_probes import Noise
 
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from data_modules.request import SamplingRequest
 from data_modules.volumes.file import to_nifti
 from tumorgen.runs.volumes import VolumeWriter
@@ -88,16 +89,16 @@ def test_files_and_manifest(tmp_path: Path) -> None:
     assert {entry["file"]: entry["sha256"] for entry in written["volumes"]} == digests(tmp_path)
     assert written["method"] == "Noise"
     assert written["sampler"] == {"class": "Noise", "precision": "32-true"}
-    assert written["training_patients"] == {"salt": "s", "training_patients": ["p"]}
+    assert Origin.from_json(written["origin"]) == Origin("s", 0, ("p",))
     assert written["packages"]["torch"]
     assert written["spacing_mm"] == 2.0
 
 
 def test_a_manifest_admits_what_is_not_known(tmp_path: Path) -> None:
     model = Noise()
-    model.provenance = {}
+    model.origin = Origin(unknown=True)
     sample(tmp_path, model)
-    assert manifest(tmp_path)["training_patients"] == {"training_patients_unknown": True}
+    assert Origin.from_json(manifest(tmp_path)["origin"]) == Origin(unknown=True)
 
 
 def test_a_killed_run_continues_and_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:

@@ -2,56 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from data_modules.base import Item, VolumeSet
-from data_modules.brats import BraTSDataModule
+from data_modules.base import ROIDataModule, VolumeSet
 from data_modules.errors import InputError
-from data_modules.files import sha256
-from data_modules.origin import unlisted_volumes
-from data_modules.roi.dataset import ROIDataset
+from data_modules.origin import Verdict
 from data_modules.transforms import Augmentation
 from data_modules.volumes.folder import VolumeFolder
-from data_modules.volumes.select import (
-    first_patients,
-    joined,
-    oversampled,
-    with_shuffled_labels,
-)
+from data_modules.volumes.memory import Block, InMemory
+from data_modules.volumes.select import first_patients, joined, oversampled, with_shuffled_labels
 from tumorgen.benchmark.arms import Material
-from tumorgen.benchmark.leakage import Origin, check_origin
-
-# Bytes of one folder of generated volumes kept in memory; of background, nothing is kept.
-_KEPT = 2**32
-
-
-class RealVolumes(VolumeSet):
-    """Real regions of interest, each kept in memory once it was read.
-
-    Args:
-        dataset: Where they are.
-        kept: Volumes by file, shared by all parts of all folds.
-    """
-
-    def __init__(self, dataset: ROIDataset, kept: dict[str, Tensor]) -> None:
-        self.dataset, self._kept = dataset, kept
-        self.entries = dataset.entries
-        self.labels, self.patients, self.cases = dataset.labels, dataset.patients, dataset.cases
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, index: int) -> Item:
-        entry = self.entries[index]
-        if entry.roi.file not in self._kept:
-            self._kept[entry.roi.file] = self.dataset[index]["volume"]
-        return Item(volume=self._kept[entry.roi.file], label=entry.label, case=entry.case)
 
 
 @dataclass(frozen=True)
@@ -60,34 +24,20 @@ class Generated:
 
     Attributes:
         folder: The volumes, their labels those of the real data.
-        origin: What is known of the patients behind them.
+        verdict: What is known of the patients behind them.
     """
 
     folder: VolumeFolder
-    origin: Origin
+    verdict: Verdict
 
     @cached_property
     def digest(self) -> str:
         """Changes with any file, and with how files are read."""
-        files = {name: sha256(path) for name, path in zip(self.folder.names, self.folder.paths, strict=True)}
-        return short_digest([files, self.folder.conversions, self.folder.labels.tolist()])
+        return short_digest([self.folder.checksums, self.folder.conversions, self.folder.labels.tolist()])
 
-    def in_memory(self) -> VolumeFolder:
+    def in_memory(self) -> VolumeSet:
         """The same volumes, all of them read: the loader processes of all trainings to come share them."""
-        folder = self.folder
-        opened = VolumeFolder(
-            folder.folder,
-            folder.class_names,
-            folder.roi_size,
-            folder.spacing,
-            str(folder.intensities),
-            folder.axes,
-            folder.convert,
-            keep=_KEPT,
-        )
-        for index in range(len(opened)):
-            opened.volume(index)
-        return opened
+        return InMemory(self.folder).filled()
 
 
 @dataclass(frozen=True)
@@ -108,6 +58,7 @@ class Fold:
         generated: Generated volumes by label.
         batch_size: Volumes per step.
         num_workers: Loader processes.
+        phantom: Whether the real parts are phantoms.
     """
 
     number: int
@@ -115,26 +66,21 @@ class Fold:
     channels: int
     roi_size: int
     spacing: float
-    train: RealVolumes
-    val: RealVolumes
-    test: RealVolumes
+    train: VolumeSet
+    val: VolumeSet
+    test: VolumeSet
     augmentation: Augmentation | None
     augmentation_settings: Any
     generated: Mapping[str, Generated]
     batch_size: int
     num_workers: int
+    phantom: bool = False
 
     @property
     def digest(self) -> str:
-        """Changes with any case, any scan and any region of interest of the fold."""
+        """Changes with any case and any region of interest of the fold."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
-        cases = {
-            name: [(entry.case, entry.label, entry.roi.scan.sha256, entry.roi.mask.sha256) for entry in part.entries]
-            for name, part in parts.items()
-        }
-        return short_digest(
-            {**cases, "settings": asdict(self.train.dataset.store.settings), "classes": self.class_names}
-        )
+        return short_digest({"classes": self.class_names, **{name: _content(part) for name, part in parts.items()}})
 
     def training_set(self, material: Material, generated: VolumeSet | None, seed: int) -> VolumeSet:
         """The volumes of a phase of training, not augmented.
@@ -170,11 +116,11 @@ class Reading:
 
 
 def open_fold(
-    data: BraTSDataModule,
+    data: ROIDataModule,
     folders: Mapping[str, str],
     reading: Reading,
     augmentation_settings: Any,
-    kept: dict[str, Tensor],
+    kept: MutableMapping[str, Block],
 ) -> Fold:
     """Opens a fold and the generated volumes for it.
 
@@ -188,12 +134,9 @@ def open_fold(
     Raises:
         InputError: There are no validation cases, volumes cannot be used, or their generator has seen held-out patients.
     """
-    data.setup()
-    train, val, test = data.train, data.val, data.test
-    assert train is not None
-    assert val is not None
-    assert test is not None
-    if not len(val):
+    data.setup("fit")
+    parts = data.parts()
+    if not len(parts["val"]):
         raise InputError(
             "--data.val_share is 0; the benchmark selects weights by validation cases: give a share, such as 0.15."
         )
@@ -203,18 +146,19 @@ def open_fold(
         channels=data.channels,
         roi_size=data.roi_size,
         spacing=data.spacing,
-        train=RealVolumes(train, kept),
-        val=RealVolumes(val, kept),
-        test=RealVolumes(test, kept),
+        train=InMemory(parts["train"], kept),
+        val=InMemory(parts["val"], kept),
+        test=InMemory(parts["test"], kept),
         augmentation=data.augmentation,
         augmentation_settings=augmentation_settings,
         generated={label: _open_generated(Path(path), data, reading) for label, path in folders.items()},
         batch_size=data.batch_size,
         num_workers=data.num_workers,
+        phantom=data.phantom,
     )
 
 
-def _open_generated(path: Path, data: BraTSDataModule, reading: Reading) -> Generated:
+def _open_generated(path: Path, data: ROIDataModule, reading: Reading) -> Generated:
     """A folder for the fold of a data module, if it may be used there."""
     folder = VolumeFolder(
         path, data.class_names, data.roi_size, data.spacing, reading.intensities, convert=reading.convert, keep=0
@@ -224,17 +168,7 @@ def _open_generated(path: Path, data: BraTSDataModule, reading: Reading) -> Gene
             f"{path}: holds no volume of the class {', '.join(lacking)}, expected some of each of "
             f"{', '.join(data.class_names)}."
         )
-    origin = check_origin(
-        path,
-        folder.manifest,
-        unlisted_volumes(folder),
-        fold=data.fold,
-        training=_patients(data.train),
-        validation=_patients(data.val),
-        test=_patients(data.test),
-        trust_unmanifested=reading.trust_unmanifested,
-    )
-    return Generated(folder, origin)
+    return Generated(folder, data.check_volumes(folder, reading.trust_unmanifested))
 
 
 def short_digest(content: object) -> str:
@@ -242,6 +176,6 @@ def short_digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _patients(part: ROIDataset | None) -> list[str]:
-    assert part is not None
-    return sorted({entry.patient for entry in part.entries})
+def _content(part: VolumeSet) -> list[tuple[str, int, str]]:
+    cases = zip(part.cases, part.labels.tolist(), strict=True)
+    return [(case, label, part.digest(index)) for index, (case, label) in enumerate(cases)]

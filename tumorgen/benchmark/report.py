@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tumorgen.benchmark.leakage import TRUSTED
 from tumorgen.benchmark.pictures import draw_auc_by_share
 from tumorgen.benchmark.references import references
 from tumorgen.benchmark.session import Session
@@ -44,6 +43,7 @@ def write_report(session: Session, output: Path, resamples: int) -> None:
         arms={arm.name: arm.title for arm in session.arms},
         budget=asdict(session.trainer.budget),
         generated=origins,
+        phantom=any(fold.phantom for fold in session.folds.values()),
         notes=notes,
         references=references(),
         pictures={"share": "auc_by_share.png"} if drawn else {},
@@ -81,16 +81,16 @@ def _origins(session: Session) -> dict[str, dict[str, Any]]:
                 "volumes": len(volumes.folder),
                 "method": (volumes.folder.manifest or {}).get("method"),
                 "conversions": list(volumes.folder.conversions),
-                **asdict(volumes.origin),
+                **asdict(volumes.verdict),
             }
     return found
 
 
 def notes_on_origins(origins: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """What readers must know about the origin of the volumes, told by label and fold as `Origin` says it."""
+    """What readers must know about the origin of the volumes, told by label and fold as `Verdict` says it."""
     notes = []
     for label, folds in origins.items():
-        trusted = {fold: origin for fold, origin in folds.items() if origin["status"] == TRUSTED}
+        trusted = {fold: origin for fold, origin in folds.items() if origin["reason"]}
         if trusted:
             reasons = "; ".join(sorted({origin["reason"] for origin in trusted.values()}))
             notes.append(
@@ -98,9 +98,9 @@ def notes_on_origins(origins: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
                 "(--trust_unmanifested)."
             )
         strangers = [
-            f"{origin['training_patients'] - origin['recognised']} of {origin['training_patients']} in fold {fold}"
+            f"{origin['patients'] - origin['recognised']} of {origin['patients']} in fold {fold}"
             for fold, origin in folds.items()
-            if origin["status"] != TRUSTED and origin["recognised"] < origin["training_patients"]
+            if not origin["reason"] and origin["recognised"] < origin["patients"]
         ]
         if strangers:
             notes.append(

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from data_modules.base import VolumeSet
 from data_modules.errors import InputError
-from data_modules.volumes.folder import VolumeFolder
 from tumorgen.benchmark.data import Fold, Generated
 from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
@@ -28,7 +27,7 @@ from tumorgen.benchmark.results import Case, TrainingResult
 from tumorgen.callbacks.precise_batch_norm import FreshStatistics
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.methods.loading import build
-from tumorgen.provenance import package_versions
+from tumorgen.runs.packages import package_versions
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class ArmTrainer:
         self.budget, self.hardware = budget, hardware
         # one of each: trainings that share them follow each other
         self._pretrained: tuple[str, Weights] | None = None
-        self._opened: tuple[Generated, VolumeFolder] | None = None
+        self._opened: tuple[Generated, VolumeSet] | None = None
 
     def settings(self, training: Training, fold: Fold) -> dict[str, Any]:
         """Everything that the result of a training depends on, as JSON types.
@@ -157,7 +156,7 @@ class ArmTrainer:
         torch.manual_seed(seed)
         return build(self.class_path, self.arguments | facts, GradeClassifier)
 
-    def _volumes(self, generated: Generated) -> VolumeFolder:
+    def _volumes(self, generated: Generated) -> VolumeSet:
         """Generated volumes in memory: those of the training before this one, where they are the same."""
         if self._opened is None or self._opened[0] is not generated:
             self._opened = None  # before the next are read

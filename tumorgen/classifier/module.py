@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
-from data_modules.base import Batch
+from data_modules.base import Batch, origin_of
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from tumorgen import __version__
 from tumorgen.classifier.figures import GradeFigures, selection_score
 from tumorgen.classifier.networks import Logits, NetworkFactory, SmallCNN
 from tumorgen.methods.method import planned_batches
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory
-from tumorgen.provenance import training_on
 from tumorgen.types import Volume
 
 
@@ -79,8 +79,7 @@ class GradeClassifier(L.LightningModule):
         self.balanced_loss = balanced_loss
         self.optimizer, self.schedule = optimizer, schedule
         self.register_buffer("class_weights", torch.ones(len(self.class_names)))
-        self.provenance: dict[str, Any] = {}
-        self._trained_on: object | None = None
+        self.origin = Origin()
         self.held_out = GradeFigures(self.class_names.index(self.positive_class))
 
     def forward(self, volume: Volume) -> Logits:
@@ -96,8 +95,8 @@ class GradeClassifier(L.LightningModule):
         """Notes the training patients, its own and those behind generated volumes, and how frequent the classes are."""
         if stage != "fit":
             return
-        data = self._trained_on = self.trainer.datamodule
-        self.provenance = training_on(data, self.provenance)
+        data = self.trainer.datamodule
+        self.origin = origin_of(data).joined(self.origin)
         if self.balanced_loss:
             counts = torch.bincount(torch.as_tensor(data.train.labels), minlength=len(self.class_names))
             self.class_weights.copy_(counts.sum() / (len(counts) * counts.clamp_min(1)))
@@ -147,11 +146,9 @@ class GradeClassifier(L.LightningModule):
             self.log(self.selection, selection_score(figures["auc"], figures["loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what cannot be read off the weights: version, training patients as salted hashes."""
-        checkpoint["tumorgen"] = {"version": __version__, **self.provenance}
+        """Adds what cannot be read off the weights: version and origin."""
+        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the salt and the patients over; a run that goes on may have added some."""
-        stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
-        # hashed anew with the stored salt: the run's own, new one compares with nothing
-        self.provenance = stored if self._trained_on is None else training_on(self._trained_on, stored)
+        """Takes the origin over; a run that goes on may have added patients."""
+        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))

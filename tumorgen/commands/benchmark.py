@@ -8,9 +8,9 @@ from data_modules.errors import InputError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-    from torch import Tensor
 
-    from data_modules.brats import BraTSDataModule
+    from data_modules.base import ROIDataModule
+    from data_modules.volumes.memory import Block
     from tumorgen.benchmark.session import Session
 
 # Constructor arguments of the classifier that the data decide.
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
 def _parser() -> "ArgumentParser":
     from jsonargparse import ActionConfigFile
 
-    from data_modules.brats import BraTSDataModule
+    from data_modules.base import ROIDataModule
     from tumorgen.benchmark.training import Budget, Hardware
     from tumorgen.classifier.module import GradeClassifier
     from tumorgen.parsing import Parser
@@ -64,7 +64,7 @@ def _parser() -> "ArgumentParser":
         "it on held-out patients. `--data.help CLASS` and `--model.help CLASS` list the options of data and model.",
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="experiments/benchmark.yaml, or one of yours")
-    parser.add_subclass_arguments(BraTSDataModule, "data", fail_untyped=False, required=True)
+    parser.add_subclass_arguments(ROIDataModule, "data", fail_untyped=False, required=True)
     parser.add_subclass_arguments(GradeClassifier, "model", skip=_FACTS, instantiate=False, required=True)
     parser.set_defaults({"data": {"class_path": "data_modules.brats.BraTSDataModule"}})
     parser.set_defaults({"model": {"class_path": "tumorgen.classifier.module.GradeClassifier"}})
@@ -116,7 +116,7 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
     from tumorgen.benchmark.session import Session
     from tumorgen.benchmark.training import ArmTrainer
 
-    if options.data.init_args.fold != 0:
+    if options.data.init_args.get("fold", 0) != 0:
         raise InputError(
             "--data.fold: a benchmark takes all folds of --data.folds, or those of --folds, for example [0, 2]."
         )
@@ -131,13 +131,13 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
         )
     data.prepare_data()
     reading = Reading(options.trust_unmanifested, options.intensities, options.convert)
-    kept: dict[str, Tensor] = {}
+    kept: dict[str, Block] = {}
     opened = {
         fold: open_fold(
             _data(parser, options, fold),
             {label: by_fold[fold] for label, by_fold in folders.items()},
             reading,
-            _plain(options.data.init_args.augmentation),
+            _plain(options.data.init_args.get("augmentation")),
             kept,
         )
         for fold in folds
@@ -147,9 +147,11 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
     return Session(options.output, arms, trainings, opened, trainer)
 
 
-def _data(parser: "ArgumentParser", options: "Namespace", fold: int) -> "BraTSDataModule":
+def _data(parser: "ArgumentParser", options: "Namespace", fold: int) -> "ROIDataModule":
+    """The data with this fold held out; data without folds have one."""
     config = options.clone()
-    config.data.init_args.fold = fold
+    if "fold" in config.data.init_args:
+        config.data.init_args.fold = fold
     return parser.instantiate_classes(config).data
 
 

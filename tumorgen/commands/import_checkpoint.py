@@ -80,8 +80,8 @@ def import_checkpoint(
     from tumorgen.methods.published.tensors import read_published
 
     file = read_published(path)
-    origin = {"file": path.name, "sha256": sha256(path), "stage": file.stage}
-    imported = convert(file, origin, class_names, spacing, heads)
+    source = {"file": path.name, "sha256": sha256(path), "stage": file.stage}
+    imported = convert(file, source, class_names, spacing, heads)
     with atomic_path(output) as temporary:
         torch.save(imported.checkpoint, temporary)
     for line in summary(file, imported):

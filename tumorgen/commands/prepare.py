@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from data_modules.brats import BraTSDataModule
+    from data_modules.base import ROIDataModule
 
 # Sections of an experiment that say nothing about the data: any content passes, `fit` will judge it.
 _OTHER_SECTIONS = (
@@ -41,23 +41,16 @@ def run(argv: Sequence[str]) -> int:
         InputError: if cases cannot be used or cannot be split, or the folder to export to holds something else.
         ArgumentError: for unknown or malformed options.
     """
-    from data_modules.brats import BraTSDataModule
-    from data_modules.errors import InputError
     from data_modules.volumes.export import export_volumes
 
     parser = _parser()
     options = parser.instantiate_classes(parser.parse_args(list(argv)))
-    data, folder = options.data, options.export
-    if folder is not None and not isinstance(data, BraTSDataModule):
-        raise InputError(
-            f"--export: a {type(data).__name__} has no regions of a cohort to write; expected a BraTSDataModule"
-        )
+    data: ROIDataModule = options.data
     data.prepare_data()
-    if isinstance(data, BraTSDataModule):  # other data modules have caches of their own kind, or none
-        data.setup()
-        _report(data)
-    if folder is not None:
-        print(export_volumes(data, folder))
+    data.setup("fit")
+    _report(data)
+    if options.export is not None:
+        print(export_volumes(data, options.export))
     return 0
 
 
@@ -83,24 +76,24 @@ def _parser() -> "ArgumentParser":
     return parser
 
 
-def _report(data: "BraTSDataModule") -> None:
-    """Prints cases and cropped tumours per class, and where everything lies."""
+def _report(data: "ROIDataModule") -> None:
+    """Prints cases and patients per class, and what else the data module has to say."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("class", "label", "cases", "patients", "cropped", "training", "validation", "test")
-    manifest = data.manifest
-    parts = [part for part in (data.train, data.val, data.test) if part is not None]
-    for label, name in enumerate(manifest.class_names):
-        own = [entry for entry in manifest.entries if entry.label == label]
-        figures = [
-            label,
-            len(own),
-            len({entry.patient for entry in own}),
-            sum(entry.roi.cropped_voxels > 0 for entry in own),
-            *(sum(entry.label == label for entry in part.entries) for part in parts),
-        ]
-        table.add_row(name, *map(str, figures))
+    remarks, parts = data.remarks(), data.parts()
+    table = Table("class", "label", "cases", "patients", *remarks, "training", "validation", "test")
+    for label, name in enumerate(data.class_names):
+        counts = [int((volumes.labels == label).sum()) for volumes in parts.values()]
+        patients = {
+            patient
+            for volumes in parts.values()
+            for patient, own in zip(volumes.patients, volumes.labels, strict=True)
+            if own == label
+        }
+        further = [numbers[label] for numbers in remarks.values()]
+        table.add_row(name, *map(str, [label, sum(counts), len(patients), *further, *counts]))
     console = Console()
     console.print(table)
-    console.print(f"{data.manifest_path.parent}", markup=False, highlight=False, soft_wrap=True)
+    if data.place is not None:
+        console.print(f"{data.place}", markup=False, highlight=False, soft_wrap=True)

@@ -141,5 +141,6 @@ def _describe(folder: VolumeFolder) -> dict[str, Any]:
         "intensities": str(folder.intensities),
         "conversions": list(folder.conversions),
         "not_in_manifest": len(folder.unlisted),
+        "phantom": folder.phantom,
         **said,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from data_modules.errors import InputError
-from data_modules.origin import leaked_patients, origin_known, unlisted_volumes
+from data_modules.origin import verdict_on
 from data_modules.volumes.folder import VolumeFolder
 
 HELD_OUT = ("val", "test")
@@ -30,15 +30,9 @@ def check_origin(real: VolumeFolder, generated: VolumeFolder, training: VolumeFo
     if not real.names_patients:
         return f"not verified: nothing says which patients the volumes of {real.folder.name} are of"
     held_out = [real.patients[i] for i in real.indices(parts=None if real.parts is None else HELD_OUT)]
-    if leaked := leaked_patients(generated.manifest or {}, held_out):
-        raise InputError(
-            f"{generated.folder}: {len(leaked)} of the {len(set(held_out))} patients held out in {real.folder} "
-            f"({_some(leaked)}) were in the training data of these volumes, expected none: figures would be flattered and "
-            "copies of them not be found. Export the fold that the generator was trained on: tumorgen prepare --data.fold "
-            "... --export DIR (and --data.folds, --data.seed, --data.val_share as in its training)"
-        )
-    if not origin_known(generated.manifest) or unlisted_volumes(generated):
-        return "not verified: the generated volumes do not tell all patients that their generator was trained on"
+    verdict = verdict_on(generated, real.patient_key, {"held-out": held_out})
+    if verdict.reason:
+        return f"not verified: {verdict.reason}"
     return "verified: no held-out patient is among the hashes of the generator's training patients"
 
 

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from data_modules.request import RequestBatch
 from tumorgen.methods.loading import load_method
 from tumorgen.methods.trust import trusting
@@ -25,7 +26,7 @@ class Generator(L.LightningModule, ABC):
         class_names: Classes in the order of their labels.
         roi_size: Side of the generated volumes in voxels.
         spacing: Side of a voxel in mm.
-        provenance: Salt and salted hashes of the patients behind everything that was trained for this generator.
+        origin: The patients behind everything that was trained for this generator.
         runtime_options: Constructor arguments that `predict` may replace: how to sample, not what was trained.
         self_contained: Constructor arguments that name a checkpoint whose content this method's own checkpoint carries.
     """
@@ -36,7 +37,7 @@ class Generator(L.LightningModule, ABC):
     class_names: tuple[str, ...]
     roi_size: int
     spacing: float
-    provenance: dict[str, Any]
+    origin: Origin
 
     @abstractmethod
     def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:

@@ -11,7 +11,7 @@ from typing import Any
 
 from data_modules.errors import InputError
 from data_modules.files import write_json
-from tumorgen.provenance import package_versions
+from tumorgen.runs.packages import package_versions
 
 FORMAT = 2
 POOLED = "pooled"

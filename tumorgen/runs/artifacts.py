@@ -5,6 +5,7 @@ import json
 import lightning as L
 import wandb
 
+from data_modules.origin import Origin
 from tumorgen.runs.loggers import RunRecord
 from tumorgen.runs.volumes import VolumeWriter
 
@@ -29,7 +30,7 @@ class VolumeArtifact(L.Callback):
         content = json.loads(manifest.read_text(encoding="utf-8"))
         content["volumes"] = len(content["volumes"])
         # hashes of patients belong to the manifest; beside hundreds of them nothing else could be read
-        content["training_patients"] = len(content["training_patients"].get("training_patients", []))
+        content["patients"] = len(Origin.from_json(content.pop("origin")).patients)
         for logger in trainer.loggers:
             if isinstance(logger, RunRecord):
                 name = "".join(

@@ -16,7 +16,7 @@ from data_modules.request import RequestBatch
 from data_modules.roi.extract import foreground
 from data_modules.volumes.file import to_nifti
 from tumorgen.methods.generator import Generator
-from tumorgen.provenance import package_versions
+from tumorgen.runs.packages import package_versions
 from tumorgen.types import Volume
 
 
@@ -124,9 +124,6 @@ class VolumeWriter(BasePredictionWriter):
         """What all volumes of a run have in common."""
         sampler = {**model.describe_sampler(), "precision": str(trainer.precision)}
         config = {"sampler": sampler, "dtype": self.dtype, "class_names": list(model.class_names)}
-        patients = dict(model.provenance)
-        if "training_patients" not in patients:
-            patients["training_patients_unknown"] = True
         return {
             "method": type(model).__name__,
             "sampler": sampler,
@@ -136,7 +133,7 @@ class VolumeWriter(BasePredictionWriter):
             "roi_size": model.roi_size,
             "spacing_mm": model.spacing,
             "intensities": "[0, 1]" if self.dtype == "float32" else "0..1000",
-            "training_patients": patients,
+            "origin": model.origin.to_json(),
             "packages": package_versions(),
         }
 

@@ -136,18 +136,30 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
     cohort = discover(tmp_path, grades=table, class_names=["HGG"])
     text = reasons(cohort)
     assert list(found(cohort)) == ["good"]
-    assert len(cohort.problems) == 7
+    assert len(cohort.problems) == 6
     for telling in (
         "noscan has no flair scan; found only noscan_seg.nii.gz",
         "nomask has no segmentation; found only nomask_flair.nii.gz",
         "twice has more than one flair scan: one/twice_flair.nii.gz, two/twice_flair.nii.gz",
         "ungraded_flair.nii.gz: has no class",
         "missing_flair.nii.gz: has no class",
-        "class 'II' is not among",
         "rows of different classes for contradiction",
     ):
         assert telling in text
-    assert cohort.notes == (f"{table}: 1 of 6 rows name no case of the cohort: stranger",)
+    assert cohort.notes == (
+        f"{table}: 1 of 6 rows name no case of the cohort: stranger",
+        "1 cases of other classes (II) left out: --data.class_names ['HGG']",
+    )
+
+
+def test_cases_of_classes_that_are_not_asked_for_are_members_and_no_problems(tmp_path):
+    pair(tmp_path / "HGG" / "a", "a")
+    touch(tmp_path / "LGG" / "b" / "b_flair.nii.gz")
+    cohort = discover(tmp_path, class_names=["HGG"])
+    assert list(found(cohort)) == ["a"]
+    assert cohort.problems == ()
+    assert [(m.case, m.class_name) for m in cohort.members] == [("a", "HGG"), ("b", "LGG")]
+    assert len(discover(tmp_path).problems) == 1
 
 
 def test_folder_and_name_mapping_must_agree(tmp_path):

@@ -1,133 +1,156 @@
-"""Folds: patients together, classes in proportion, refusals with counts."""
+"""The split file of a cohort: one, with a key; classes select from it."""
 
 import json
-from collections import Counter
+import multiprocessing
 
-import numpy as np
 import pytest
-from sklearn.model_selection import StratifiedKFold
 
-from data_modules.cohort.splits import Member, make_splits, read_split, write_splits
+from data_modules.brats import BraTSDataModule
+from data_modules.cohort.folds import FoldSettings, Member
+from data_modules.cohort.splits import CohortSplit, split_path, update_split
 from data_modules.errors import InputError
 
-
-def members(**counts):
-    return [Member(f"{name}{i}", f"patient-{name}{i}", name) for name, n in counts.items() for i in range(n)]
+SETTINGS = FoldSettings(2, 0.3)
 
 
-def random_members(seed):
-    """A cohort with several scans for some patients, of whom a few change their class."""
-    rng = np.random.default_rng(seed)
-    cases = []
-    for patient in range(60):
-        grade = "HGG" if rng.random() < 0.7 else "LGG"
-        for scan in range(rng.choice([1, 1, 1, 2, 4])):
-            changed = "HGG" if scan and rng.random() < 0.2 else grade
-            cases.append(Member(f"p{patient}-{scan}", f"p{patient}", changed))
-    return cases
+def members(number, grade="HGG"):
+    return [Member(f"{grade}{i}_1", f"{grade}{i}", grade) for i in range(number)]
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("folds", [2, 5])
-def test_every_split_is_a_partition_by_patients(seed, folds):
-    cases = random_members(seed)
-    patient = {member.case: member.patient for member in cases}
-    splits = make_splits(cases, folds, seed=seed)
-    assert sorted(case for split in splits for case in split.test) == sorted(patient)
-    for split in splits:
-        parts = [set(split.train), set(split.val), set(split.test)]
-        assert sum(map(len, parts)) == len(cases) == len(set.union(*parts))
-        owners = [{patient[case] for case in part} for part in parts]
-        assert not (owners[0] & owners[1])
-        assert not (owners[0] & owners[2])
-        assert not (owners[1] & owners[2])
-        assert all(parts)
+def test_a_split_survives_its_file_and_further_settings_are_added(tmp_path):
+    path, cases = tmp_path / "split.private.json", members(6) + members(6, "LGG")
+    folds = update_split(path, cases, SETTINGS, "Grade", cases)
+    first = CohortSplit.read(path)
+    assert first.of(SETTINGS, path) == folds
+    before = path.read_bytes()
+    update_split(path, cases, SETTINGS, "Grade", cases)
+    assert path.read_bytes() == before
+    other = FoldSettings(3, 0.3, seed=1)
+    update_split(path, cases, other, "IDH", cases)
+    second = CohortSplit.read(path)
+    assert second.key == first.key
+    assert (second.of(SETTINGS, path), second.of(other, path).stratified_by) == (folds, "IDH")
+    content = json.loads(path.read_text())
+    assert (len(content["id"]), len(bytes.fromhex(content["key"]))) == (16, 32)
+    assert content["key"] not in repr(second), "a key is not printed"
 
 
-def test_proportions_equal_those_of_scikit_learn():
-    cases = members(HGG=259, LGG=76)
-    names = np.array([member.class_name for member in cases])
-    reference = StratifiedKFold(5, shuffle=True, random_state=0).split(names, names)
-    expected = sorted(tuple(sorted(Counter(names[test]).items())) for _, test in reference)
-    splits = make_splits(cases)
-    found = sorted(tuple(sorted(Counter(case[:3] for case in split.test).items())) for split in splits)
-    assert found == expected
-    for split in splits:
-        held = Counter(case[:3] for case in split.val)
-        rest = held + Counter(case[:3] for case in split.train)
-        assert {name: held[name] for name in rest} == {name: round(0.15 * rest[name]) for name in rest}
+def test_no_two_cohorts_have_a_key_in_common(tmp_path):
+    keys = []
+    for name in ("a", "b"):
+        update_split(tmp_path / name / "s.json", members(6), SETTINGS, "Grade", members(6))
+        keys.append(CohortSplit.read(tmp_path / name / "s.json").key)
+    assert keys[0].split != keys[1].split
+    assert not set(keys[0].hashes(["HGG0"])) & set(keys[1].hashes(["HGG0"]))
 
 
-def test_patients_with_many_scans_are_spread():
-    cases = [Member(f"p{p}-{s}", f"p{p}", "HGG") for p in range(10) for s in range(6 if p < 5 else 1)]
-    assert {len(split.test) for split in make_splits(cases, 5)} == {7}
+def test_removed_patients_are_listed(tmp_path):
+    path = tmp_path / "split.private.json"
+    for number, removed in ((16, ()), (15, ("HGG15",)), (17, ())):
+        update_split(path, members(number), SETTINGS, "Grade", members(number))
+        assert CohortSplit.read(path).removed == removed
 
 
-def test_the_same_everywhere():
-    cases = members(HGG=6, LGG=4)
-    splits = make_splits(cases, 2, seed=3)
-    assert splits == make_splits(cases[::-1], 2, seed=3)
-    assert splits != make_splits(cases, 2, seed=4)
-    # golden: folds written today must be those of any later version
-    assert splits[0].test == ("HGG0", "HGG2", "HGG3", "LGG1", "LGG2")
-    assert splits[0].val == ("HGG1",)
+def test_what_cannot_be_split_is_refused_before_anything_is_written(tmp_path):
+    path = tmp_path / "cache" / "split.private.json"
+    with pytest.raises(InputError, match="at least 2 patients"):
+        update_split(path, members(6), SETTINGS, "Grade", members(1))
+    assert not path.parent.exists()
 
 
-def test_six_cases_in_two_folds():
-    for seed in range(20):
-        for split in make_splits(members(one=4, zero=2), 2, seed=seed):
-            assert Counter(case[:3] for case in split.test) == {"one": 2, "zer": 1}
-            assert Counter(case[:3] for case in split.train) == {"one": 1, "zer": 1}
-            assert len(split.val) == 1
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"id": "a", "key": "xy", "removed": [], "assignments": []}'])
+def test_a_split_that_is_missing_or_damaged_says_what_to_type(tmp_path, content):
+    path = tmp_path / "split.private.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match="run `tumorgen prepare` first"):
+        CohortSplit.read(path)
 
 
-def test_no_validation_on_request():
-    splits = make_splits(members(a=2, b=2), 2, val_share=0)
-    assert all(split.val == () and len(split.train) == 2 for split in splits)
+def test_folds_that_nobody_made(tmp_path):
+    path = tmp_path / "split.private.json"
+    update_split(path, members(6), SETTINGS, "Grade", members(6))
+    with pytest.raises(InputError, match=r"has no 5 folds of seed 0 with a validation share of 0\.15; run"):
+        CohortSplit.read(path).of(FoldSettings(), path)
 
 
-def test_one_class_is_enough_for_models_of_one_class():
-    assert len(make_splits(members(HGG=10), 5)) == 5
+def _update(path, seed):
+    update_split(path, members(6), FoldSettings(2, 0.3, seed), "Grade", members(6))
 
 
-@pytest.mark.parametrize(
-    ("counts", "folds", "message"),
-    [
-        (
-            {"HGG": 40, "LGG": 3},
-            5,
-            "5 folds need at least 5 patients of every class; found HGG: 40 cases of 40 patients, LGG: 3 cases of 3 patients."
-            " Please use --data.folds 3 or fewer",
-        ),
-        ({"HGG": 4, "LGG": 1}, 2, "Please add cases of the small class"),
-        ({"HGG": 2, "LGG": 2}, 2, "in fold 0 no patient can be spared for validation.*--data.val_share 0"),
-        ({}, 2, "found no cases"),
-    ],
-)
-def test_impossible_splits_are_refused_with_counts(counts, folds, message):
-    with pytest.raises(InputError, match=f"these cases cannot be split: .*{message}"):
-        make_splits(members(**counts), folds)
+def test_processes_that_prepare_at_once_agree_on_one_file(tmp_path):
+    path = tmp_path / "split.private.json"
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_update, args=(path, seed)) for seed in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [settings.seed for settings in sorted(CohortSplit.read(path).folds, key=lambda one: one.seed)] == list(
+        range(6)
+    )
 
 
-def test_many_scans_of_few_patients_are_not_enough():
-    cases = members(HGG=9) + [Member(f"LGG{i}", "one patient", "LGG") for i in range(9)]
-    with pytest.raises(InputError, match="LGG: 9 cases of 1 patients"):
-        make_splits(cases, 3)
+def test_a_split_lies_with_the_caches_and_is_told_apart_from_those_of_other_cohorts(tmp_path):
+    root = tmp_path / "cohort"
+    root.mkdir()
+    assert split_path(root, None) == root / ".tumorgen" / "split.private.json"
+    assert split_path(root, root / "x") == root / "x" / "split.private.json"
+    elsewhere = split_path(root, tmp_path / "cache")
+    assert elsewhere.parent.parent == tmp_path / "cache"
+    assert elsewhere != split_path(tmp_path / "other" / "cohort", tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("folds", "val_share", "message"), [(1, 0.1, "folds is 1"), (5, 1.0, "val_share is 1.0")])
-def test_settings_out_of_range(folds, val_share, message):
-    with pytest.raises(InputError, match=message):
-        make_splits(members(a=9, b=9), folds, val_share)
+# ---------------------------------------------------------------------- of BraTS
 
 
-def test_splits_survive_their_file(tmp_path):
-    cases = members(HGG=6, LGG=4)
-    splits = make_splits(cases, 2)
-    write_splits(tmp_path / "folds.json", splits, cases, folds=2, seed=0, val_share=0.15)
-    assert read_split(tmp_path / "folds.json", 1) == splits[1]
-    content = json.loads((tmp_path / "folds.json").read_text())
-    assert (content["seed"], content["patients"]["HGG0"]) == (0, "patient-HGG0")
-    for fold, path in ((2, "folds.json"), (0, "absent.json")):
-        with pytest.raises(InputError, match="run `tumorgen prepare` first"):
-            read_split(tmp_path / path, fold)
+def ready(root, cache, **options):
+    data = BraTSDataModule(root, cache_dir=cache, roi_size=16, spacing=2.0, **{"folds": 3, "val_share": 0.4} | options)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def cases_of(data):
+    return {part: set(volumes.cases) for part, volumes in data.parts().items()}
+
+
+@pytest.fixture(scope="module")
+def cohort(cohort_writer, tmp_path_factory):
+    """Nine cases of each grade."""
+    return cohort_writer(tmp_path_factory.mktemp("cohort"), 9, 9)
+
+
+def test_classes_select_from_the_folds_of_the_whole_cohort(cohort, tmp_path):
+    """A model per class is tested on patients that no model of the other class has seen either."""
+    for fold in range(3):
+        whole = cases_of(ready(cohort, tmp_path, fold=fold))
+        for name in ("LGG", "HGG"):
+            data = ready(cohort, tmp_path / f"first{fold}{name}", class_names=[name], fold=fold)
+            assert cases_of(data) == {part: {c for c in own if name in c} for part, own in whole.items()}
+            assert data.class_names == (name,)
+
+
+def test_another_column_uses_the_same_folds(cohort, tmp_path):
+    first = cases_of(ready(cohort, tmp_path))
+    rows = [f"{case},{'ab'[int(case[-3]) % 2]}" for own in first.values() for case in sorted(own)]
+    (tmp_path / "t.csv").write_text("\n".join(["case,IDH", *rows]))
+    second = ready(cohort, tmp_path, grades=tmp_path / "t.csv", grade_column="IDH")
+    assert second.class_names == ("a", "b")
+    assert cases_of(second) == first
+
+
+def test_cases_that_cannot_be_used_have_a_place_all_the_same(cohort, tmp_path, pair_writer):
+    """Otherwise folds would depend on which sequence was prepared first, and on files that are repaired later."""
+    root = tmp_path / "cohort"
+    root.mkdir()
+    for grade in ("HGG", "LGG"):
+        (root / grade).symlink_to(cohort / grade)
+    (root / "more").mkdir()
+    _, mask = pair_writer(root / "more" / "LGG" / "x", "BraTS19_X_1")
+    mask.unlink()
+    pair_writer(root / "more" / "y", "BraTS19_Y_1")
+    data = ready(root, tmp_path / "cache", skip_unusable=True)
+    folds = CohortSplit.read(data.split_path).of(data.fold_settings, data.split_path)
+    assert all(folds.part(patient, 0) for patient in ("BraTS19_X", "BraTS19_Y"))
+    assert len(set().union(*cases_of(data).values())) == 18

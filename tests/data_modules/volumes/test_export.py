@@ -30,7 +30,7 @@ def test_exported_volumes_are_those_of_the_data_module(data, tmp_path):
     assert len(folder) == 8
     assert (folder.class_names, folder.roi_size, folder.spacing) == (("LGG", "HGG"), 32, 1.0)
     assert folder.manifest["kind"] == "real"
-    assert folder.manifest["fold"] == {"fold": 1, "folds": 2, "val_share": 0.15, "seed": 0}
+    assert folder.manifest["fold"] == {"fold": 1, "folds": 2}
     assert folder.unlisted == ()
     by_case = dict(zip(folder.cases, range(8), strict=True))
     for part, dataset in (("train", data.train), ("val", data.val), ("test", data.test)):
@@ -76,7 +76,8 @@ def test_the_manifest_lists_every_file(data, tmp_path):
     assert {entry["file"] for entry in content["volumes"]} == {
         path.relative_to(folder).as_posix() for path in folder.rglob("*.nii.gz")
     }
-    keys = {"file", "class", "case", "patient", "part", "scan_sha256", "mask_sha256"}
+    assert (folder / "split.private.json").is_file()
+    keys = {"file", "class", "case", "patient", "part", "digest"}
     assert all(set(entry) == keys for entry in content["volumes"])
 
 

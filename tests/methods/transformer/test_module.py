@@ -12,12 +12,12 @@ from stage2_probes import FixedData, FrozenCheck
 from tiny import merged
 from torch import Tensor
 from torch.nn import functional as F
-from toy import Blobs, ToyDataModule
+from toy import TOY_KEY, Blobs, ToyDataModule
 
+from data_modules.origin import Origin
 from tumorgen.methods.loading import build
 from tumorgen.methods.transformer.held_out import TokenFigures
 from tumorgen.methods.transformer.module import MaskedTransformer
-from tumorgen.provenance import patient_hashes
 
 PUBLISHED_DRAWS = ("index_proportional_draws", "exclude_slice_changes", "raster_neighbours", "fill_in_raster_order")
 NETWORK = {
@@ -242,12 +242,9 @@ def test_validation_corrupts_the_same_way_every_time(batch: dict[str, Any]) -> N
 def test_patients_are_chained_from_the_tokenizer() -> None:
     model = tiny()
     train(model, FixedData(count=10), epochs=1, limit_train_batches=1)
-    earlier = torch.load(tokenizer(), weights_only=True)["tumorgen"]
-    salt = model.provenance["salt"]
-    assert salt == earlier["salt"]
-    assert model.provenance["training_patients"] == patient_hashes((f"blob{i:04d}" for i in range(10)), salt)
-    assert len(model.provenance["training_patients"]) == 10 > len(earlier["training_patients"]) == 8
-    assert "training_patients_unknown" not in model.provenance
+    earlier = Origin.of_checkpoint(torch.load(tokenizer(), weights_only=True))
+    assert earlier == Origin("toy", 0, TOY_KEY.hashes(f"blob{i:04d}" for i in range(8)))
+    assert model.origin == Origin("toy", 0, TOY_KEY.hashes(f"blob{i:04d}" for i in range(10)))
     # a run that goes on with fewer cases has still seen the others
     checkpoint: dict[str, Any] = {}
     model.on_save_checkpoint(checkpoint)
@@ -255,23 +252,21 @@ def test_patients_are_chained_from_the_tokenizer() -> None:
     again.on_load_checkpoint(checkpoint)
     train(again, FixedData(count=2), epochs=1, limit_train_batches=1)
     again.on_load_checkpoint(checkpoint)
-    assert again.provenance == model.provenance
+    assert again.origin == model.origin
 
 
-@pytest.mark.parametrize(
-    "stored", [{}, {"training_patients_unknown": True}, {"training_patients_unknown": True, "salt": "x"}]
-)
+@pytest.mark.parametrize("stored", [{}, {"origin": Origin(unknown=True).to_json()}])
 def test_unknown_patients_of_a_tokenizer_stay_unknown(tmp_path: Path, stored: dict[str, Any]) -> None:
     checkpoint = torch.load(tokenizer(), weights_only=True)
     checkpoint["tumorgen"] = stored
     torch.save(checkpoint, tmp_path / "imported.ckpt")
     model = tiny(tmp_path / "imported.ckpt")
     train(model, FixedData(), epochs=1, limit_train_batches=1)
-    assert model.provenance["training_patients_unknown"] is True
-    assert len(model.provenance["training_patients"]) == 8
     saved: dict[str, Any] = {}
     model.on_save_checkpoint(saved)
-    assert saved["tumorgen"]["training_patients_unknown"] is True
+    for origin in (model.origin, Origin.of_checkpoint(saved)):
+        assert origin.unknown
+        assert len(origin.patients) == 8
 
 
 def test_rounded_weights_are_not_trained() -> None:

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from tumorgen import __version__
 from tumorgen.methods.published.sizes import Layout, TokenizerSizes, read_layout
 from tumorgen.methods.published.tensors import (
@@ -64,7 +65,7 @@ class Imported:
 
 def convert(
     file: PublishedFile,
-    origin: Mapping[str, Any],
+    source: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
     spacing: float = 1.0,
     heads: int | None = None,
@@ -73,7 +74,7 @@ def convert(
 
     Args:
         file: What `read_published` returned; its table of positions is cut to the number of tokens.
-        origin: What the checkpoint should say of the file that it came from, plain data.
+        source: What the checkpoint should say of the file that it came from, plain data.
         class_names: Names of the classes in the order of their labels; None: the published LGG and HGG.
         spacing: Side of a voxel in mm (published: 1).
         heads: Attention heads, which no shape tells; None: the published 16. Stage 2 only.
@@ -92,11 +93,12 @@ def convert(
     check_codebook(file)
     check_masks(file)
     hyper_parameters = {"_class_path": _path(VQGAN), **tokenizer, **_sections(parts)}
-    provenance = {"version": __version__, "imported": True, "origin": dict(origin), "training_patients_unknown": True}
+    nobody = Origin(unknown=True).to_json()
+    stated = {"version": __version__, "imported": True, "source": dict(source), "origin": nobody}
     checkpoint: dict[str, Any] = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": L.__version__}
-    checkpoint |= {"state_dict": assemble(file, layout, parts), "tumorgen": provenance}
+    checkpoint |= {"state_dict": assemble(file, layout, parts), "tumorgen": stated}
     if file.stage == 2:
-        checkpoint["tokenizer"] = {"hyper_parameters": hyper_parameters, "provenance": provenance}
+        checkpoint["tokenizer"] = {"hyper_parameters": hyper_parameters, "origin": nobody}
         network: Parts = {"network": (TokenTransformer, layout.network)}
         hyper_parameters = {"_class_path": _path(MaskedTransformer), **_sections(network)}
     checkpoint["hyper_parameters"] = hyper_parameters

@@ -9,8 +9,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.base import Batch, ROIDataModule
+from data_modules.base import Batch, ROIDataModule, origin_of
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from tumorgen import __version__
 from tumorgen.methods.generator import Generator
 from tumorgen.methods.method import planned_batches
@@ -21,7 +22,6 @@ from tumorgen.methods.transformer.network import TokenTransformer
 from tumorgen.methods.transformer.vocabulary import Vocabulary
 from tumorgen.methods.vqgan.tokenizer import read_tokenizer
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory, TransformerAdamW
-from tumorgen.provenance import joined, training_on
 from tumorgen.types import Labels, Scores, Tokens, Volume
 
 
@@ -80,7 +80,7 @@ class MaskedTransformer(Generator):
             )
         self.class_dropout, self.bfloat16_sampling, self.compile_network = class_dropout, bfloat16_sampling, compile
         self.optimizer, self.schedule = optimizer, schedule
-        self.provenance: dict[str, Any] = {}
+        self.origin = Origin()
         self.held_out = TokenFigures(self.class_names)
         self._rounded = False
         self._known_tokens: dict[str, tuple[Tensor, Tensor]] = {}
@@ -117,8 +117,8 @@ class MaskedTransformer(Generator):
             return
         if self.compile_network:
             self.network.compile()
-        earlier = self._tokenizer_section.get("provenance") or {"training_patients_unknown": True}
-        self.provenance = training_on(self.trainer.datamodule, self.provenance, earlier)
+        tokenizer = Origin.from_json(self._tokenizer_section.get("origin"))
+        self.origin = origin_of(self.trainer.datamodule).joined(self.origin, tokenizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the original tokens, given the class and the corrupted ones."""
@@ -203,15 +203,14 @@ class MaskedTransformer(Generator):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what builds the tokenizer again, the version and the training patients as salted hashes."""
+        """Adds what builds the tokenizer again, version and origin."""
         checkpoint["tokenizer"] = self._tokenizer_section
-        checkpoint["tumorgen"] = {"version": __version__, **self.provenance}
+        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the tokenizer's description, the salt and the patients; a run that goes on may have added some."""
+        """Takes over the tokenizer's description and the origin; a run that goes on may have added patients."""
         self._tokenizer_section = checkpoint["tokenizer"]
-        stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
-        self.provenance = joined(stored, self.provenance) if self.provenance else stored
+        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
 
 
 def _plain(value: Any) -> Any:

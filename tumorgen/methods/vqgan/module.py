@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data_modules.base import Batch
+from data_modules.base import Batch, origin_of
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from tumorgen import __version__
 from tumorgen.methods.method import planned_batches
 from tumorgen.methods.vqgan.autoencoder import Decoder, Encoder
@@ -26,7 +27,6 @@ from tumorgen.methods.vqgan.perceptual import MRIPerceptual, PerceptualTerm
 from tumorgen.methods.vqgan.quantizers import CosineEMAQuantizer, Quantizer
 from tumorgen.metrics.codebook import CodebookUsage
 from tumorgen.nn.optimizers import CosineSchedule, GANAdam, OptimizerFactory, ScheduleFactory
-from tumorgen.provenance import training_on
 from tumorgen.types import Codes, Labels, Latent, Scalar, ScoreMap, Volume
 
 
@@ -127,8 +127,7 @@ class VQGAN(L.LightningModule):
         self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
         self.batches_seen: Tensor
         self.total_batches: int | None = None
-        self.provenance: dict[str, Any] = {}
-        self._trained_on: object | None = None
+        self.origin = Origin()
         self.training_codes = CodebookUsage(self.quantizer.num_codes, self.class_names)
         self.held_out = TokenizerFigures(self.quantizer.num_codes, self.class_names)
 
@@ -157,8 +156,7 @@ class VQGAN(L.LightningModule):
                 network.compile()
         # the discriminator's schedule runs from the first batch, its optimizer later
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-        self._trained_on = self.trainer.datamodule
-        self.provenance = training_on(self._trained_on, self.provenance)
+        self.origin = origin_of(self.trainer.datamodule).joined(self.origin)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both sides on a batch of real volumes."""
@@ -285,13 +283,12 @@ class VQGAN(L.LightningModule):
         self.log("train/total", total.detach(), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what cannot be read off the weights: version, training patients as salted hashes."""
-        checkpoint["tumorgen"] = {"version": __version__, **self.provenance}
+        """Adds what cannot be read off the weights: version and origin."""
+        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the salt and the patients over; those that a run which goes on adds are hashed with that salt."""
-        stored = {key: value for key, value in checkpoint.get("tumorgen", {}).items() if key != "version"}
-        self.provenance = stored if self._trained_on is None else training_on(self._trained_on, stored)
+        """Takes the origin over; a run that goes on may have added patients."""
+        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
 
     def _features(self, volume: Volume) -> Latent:
         return self.pre_quantizer(self.encoder(volume))

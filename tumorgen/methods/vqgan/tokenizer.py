@@ -71,7 +71,7 @@ def read_tokenizer(path: Path | str) -> tuple[FrozenTokenizer, dict[str, Any]]:
     """Reads a tokenizer from a stage-1 checkpoint, or the one that a stage-2 checkpoint carries.
 
     Returns:
-        The tokenizer, and what a checkpoint needs to carry to build it again: hyperparameters and provenance.
+        The tokenizer, and what a checkpoint needs to carry to build it again: hyperparameters and origin.
 
     Raises:
         InputError: The checkpoint is unreadable or holds no tokenizer.
@@ -81,7 +81,8 @@ def read_tokenizer(path: Path | str) -> tuple[FrozenTokenizer, dict[str, Any]]:
         section = checkpoint["tokenizer"]
         weights = _without_prefix(checkpoint["state_dict"], "tokenizer.")
     else:
-        section = {"hyper_parameters": checkpoint["hyper_parameters"], "provenance": checkpoint.get("tumorgen", {})}
+        origin = checkpoint.get("tumorgen", {}).get("origin")
+        section = {"hyper_parameters": checkpoint["hyper_parameters"], "origin": origin}
         weights = checkpoint["state_dict"]
     class_path, arguments = architecture(section, path, VQGAN)
     tokenizer = FrozenTokenizer(build(class_path, arguments, VQGAN))

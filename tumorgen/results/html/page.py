@@ -15,7 +15,6 @@ from data_modules.volumes.folder import VolumeFolder
 from tumorgen import __version__
 from tumorgen.results.html.charts import line_chart
 from tumorgen.results.html.panels import Downstream, Evaluated, downstream, evaluated
-from tumorgen.results.html.phantoms import kind_of
 from tumorgen.results.html.pictures import embedded, strip
 from tumorgen.results.html.sources import Sources
 from tumorgen.results.html.summary import Answer, answers
@@ -165,7 +164,7 @@ def _sheet(name: str, folder: VolumeFolder) -> Sheet:
         if len(own):
             shown = own[:IN_A_STRIP]
             rows.append((class_name, len(shown), len(own), strip([folder.volume(int(index)) for index in shown])))
-    return Sheet(name, kind_of(folder), str(stated.get("method", "")), rows, folder.roi_size, folder.spacing)
+    return Sheet(name, folder.kind, str(stated.get("method", "")), rows, folder.roi_size, folder.spacing)
 
 
 def _training(run: RunResult) -> Training:
@@ -191,7 +190,7 @@ def _provenance(sources: Sources) -> dict[str, str]:
 
 
 def _shortened(value: Any) -> Any:
-    """The same without long lists, such as the salted hashes of patients: their number stands for them."""
+    """The same without long lists, such as the hashes of patients: their number stands for them."""
     if isinstance(value, dict):
         return {key: _shortened(part) for key, part in value.items()}
     return f"{len(value)} entries" if isinstance(value, list) and len(value) > 8 else value

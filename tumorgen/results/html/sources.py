@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.errors import InputError
-from data_modules.volumes.folder import VolumeFolder, read_manifest
-from tumorgen.results.html.phantoms import (
-    benchmark_of_phantoms,
-    evaluation_of_phantoms,
-    kind_of,
-    volumes_of_phantoms,
-)
+from data_modules.volumes.folder import VolumeFolder
+from data_modules.volumes.layout import read_manifest
 from tumorgen.results.html.training import RunResult, is_run, read_run
 from tumorgen.results.records import Results, read_results
 
@@ -40,29 +35,33 @@ class Sources:
     @property
     def of_phantoms(self) -> bool:
         """Whether anything in here was trained on, or compared with, phantoms."""
-        return any((*self._told, *map(benchmark_of_phantoms, self.benchmarks)))
+        return any(self._phantom)
 
     @property
     def mixed(self) -> bool:
-        """Whether there are phantoms and something that is not known to be of phantoms; benchmarks cannot tell."""
-        return self.of_phantoms and not all(self._told)
+        """Whether there are phantoms and something that does not say that it is of phantoms."""
+        return self.of_phantoms and not all(self._phantom)
 
     @property
     def shows_real(self) -> bool:
-        """Whether pictures of the real cohort are shown: any that are not known to be of phantoms may be of patients."""
-        folders = (kind_of(folder) == "real" and not volumes_of_phantoms(folder) for folder in self.volumes.values())
+        """Whether pictures of the real cohort are shown: any that are not said to be of phantoms may be of patients."""
+        folders = (folder.kind == "real" and not folder.phantom for folder in self.volumes.values())
         runs = (bool(run.pictures) and not run.of_phantoms for run in self.runs)
-        return not all(self._evaluations_told) or any(folders) or any(runs)
+        return not all(map(_evaluates_phantoms, self.evaluations)) or any(folders) or any(runs)
 
     @property
-    def _evaluations_told(self) -> list[bool]:
-        return [evaluation_of_phantoms(results, self.volumes.values()) for results in self.evaluations]
+    def _phantom(self) -> list[bool]:
+        """Of every source: whether it says that it is of phantoms. What cannot be told may be patients."""
+        evaluations = map(_evaluates_phantoms, self.evaluations)
+        benchmarks = (bool(results.extra.get("phantom")) for results in self.benchmarks)
+        folders = (folder.phantom for folder in self.volumes.values())
+        return [*evaluations, *benchmarks, *folders, *(run.of_phantoms for run in self.runs)]
 
-    @property
-    def _told(self) -> list[bool]:
-        """Of every evaluation, run and folder: whether it is known to be of phantoms."""
-        folders = map(volumes_of_phantoms, self.volumes.values())
-        return [*self._evaluations_told, *folders, *(run.of_phantoms for run in self.runs)]
+
+def _evaluates_phantoms(results: Results) -> bool:
+    """Whether an evaluation says of all its real volumes that they are phantoms."""
+    inputs = results.extra.get("inputs") or {}
+    return all(inputs.get(key, {}).get("phantom", False) for key in ("real", *({"training"} & inputs.keys())))
 
 
 def find_sources(paths: Iterable[Path]) -> Sources:

@@ -84,9 +84,12 @@ class RunResult:
     def of_phantoms(self) -> bool:
         """Whether the data are phantoms, as far as the configuration and the cohort's folder tell."""
         section = self.config.get("data") or {}
-        root = (section.get("init_args") or {}).get("root")
+        options = section.get("init_args") or {}
+        section, options = (
+            (options["real"], options["real"].get("init_args") or {}) if "real" in options else (section, options)
+        )
         drawn = str(section.get("class_path", "")).rpartition(".")[2] == PhantomDataModule.__name__
-        return drawn or bool(root and (Path(root) / SETTINGS_FILE).is_file())
+        return drawn or bool(options.get("root") and (Path(options["root"]) / SETTINGS_FILE).is_file())
 
     def records(self) -> dict[str, dict[str, Record]]:
         """Last, lowest and highest value of every figure of validation and test, as records, by metric."""
