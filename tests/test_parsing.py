@@ -156,6 +156,7 @@ def test_references_are_resolved_in_fit(references: Path, tmp_path: Path, monkey
     assert tumorgen("fit", "--config", run / "config.yaml", *quiet, tmp_path / "again") == 0
     again = read_yaml(only_run("exp-2-word-0", tmp_path / "again") / "config.yaml")
     assert {**again, "runs_dir": None} == {**config, "runs_dir": None}
+    assert tumorgen("prepare", "--config", run / "config.yaml") == 0, "every command takes it"
 
 
 def test_typed_options_are_referred_to_and_refer(parsed: Any, references: Path) -> None:
@@ -208,4 +209,8 @@ def test_references_to_nothing_get_one_line(
     assert tumorgen("fit", *STAGE1, "--experiment", reference, "--runs_dir", tmp_path) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tumorgen: error")]
     assert "experiment" in line
+    assert said in line
+    assert tumorgen("predict", "--ckpt_path", reference, "--runs_dir", tmp_path) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("tumorgen: error: ckpt_path: ")
     assert said in line

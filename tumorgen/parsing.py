@@ -38,11 +38,7 @@ class Parser(LightningArgumentParser):
             with _new_classes_start_afresh():
                 return super().parse_args(args, *rest, **kwargs)
         except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{error.full_key}: {reason}; expected the name of another option in full, as in ${{trainer.max_steps}}, or "
-                "${oc.env:NAME} with NAME set."
-            ) from error
+            raise unresolved(error, str(error.full_key)) from error
 
     def parse_object(self, *args: Any, **kwargs: Any) -> Namespace:
         """As jsonargparse does.
@@ -61,6 +57,15 @@ class Parser(LightningArgumentParser):
             if lenient_check.get() and "${" in str(value):
                 return value
             raise
+
+
+def unresolved(error: OmegaConfBaseException, key: str) -> InputError:
+    """What there is to say of a `${...}` that cannot be resolved."""
+    reason = str(error).splitlines()[0]
+    return InputError(
+        f"{key}: {reason}; expected the name of another option in full, as in ${{trainer.max_steps}}, or "
+        "${oc.env:NAME} with NAME set."
+    )
 
 
 def add_trust(parser: ArgumentParser) -> None:

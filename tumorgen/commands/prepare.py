@@ -17,6 +17,7 @@ _OTHER_SECTIONS = (
     "runs_dir",
     "run_id",
     "resume",
+    "trust",
     "wandb",
     "seed_everything",
     "ckpt_path",

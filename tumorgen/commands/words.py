@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import InputError
+from tumorgen.parsing import unresolved
 
 _HELP = ("-h", "--help", "--print_config")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -23,14 +24,29 @@ class EarlySettings:
     """What has to be known first, from options and configuration files; the last one counts.
 
     Attributes:
-        ckpt_path: The checkpoint; None where none is named.
-        trust: Packages that the user vouches for.
+        settings: What the configuration files say, and the options that are asked for below.
         classes: Every value that looks like the path of a class: a checkpoint may name what its user named.
     """
 
-    ckpt_path: str | None
-    trust: str | list[str]
+    settings: DictConfig
     classes: frozenset[str]
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """The checkpoint; None where none is named."""
+        return cast(str | None, self._resolved("ckpt_path"))
+
+    @property
+    def trust(self) -> str | list[str]:
+        """Packages that the user vouches for."""
+        found = self._resolved("trust") or ""
+        return found if isinstance(found, str) else list(found)
+
+    def _resolved(self, name: str) -> Any:
+        try:
+            return self.settings.get(name)
+        except OmegaConfBaseException as error:
+            raise unresolved(error, name) from error
 
 
 def early_settings(words: Sequence[str]) -> EarlySettings:
@@ -48,10 +64,7 @@ def early_settings(words: Sequence[str]) -> EarlySettings:
             except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException):
                 continue  # the parser reads the file too, and says what is wrong with it
     classes.update(_class_paths(OmegaConf.to_container(settings)))
-    trust = settings.get("trust") or ""
-    return EarlySettings(
-        settings.get("ckpt_path"), trust if isinstance(trust, str) else list(trust), frozenset(classes)
-    )
+    return EarlySettings(settings, frozenset(classes))
 
 
 def _class_paths(value: Any) -> Iterator[str]:
