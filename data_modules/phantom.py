@@ -27,6 +27,7 @@ class PhantomDataModule(BraTSDataModule):
 
     def __init__(self, root: Path, hgg: int = 259, lgg: int = 76, phantom_seed: int = 0, **options: Any) -> None:
         super().__init__(root, **options)
+        self.phantom = True  # also before the cohort is written
         self.phantoms = PhantomCohort(hgg=hgg, lgg=lgg, seed=phantom_seed)
 
     @property

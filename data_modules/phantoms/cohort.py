@@ -75,14 +75,17 @@ class PhantomCohort:
         }
 
 
-def case_name(grade: str, index: int) -> str:
-    """Folder of a case and stem of its files, such as BraTS19_Phantom_HGG0001_1."""
-    return f"BraTS19_Phantom_{grade}{index:04d}_1"
+def case_name(seed: int, grade: str, index: int) -> str:
+    """Folder of a case and stem of its files: BraTS19_Phantom_HGG0001_1, of other seeds than 0 BraTS19_Phantom7_HGG0001_1.
+
+    Otherwise phantoms of two cohorts would pass for the same patients.
+    """
+    return f"BraTS19_Phantom{seed or ''}_{grade}{index:04d}_1"
 
 
-def case_files(root: Path, grade: str, index: int) -> tuple[Path, Path]:
+def case_files(root: Path, seed: int, grade: str, index: int) -> tuple[Path, Path]:
     """FLAIR and segmentation of a case."""
-    name = case_name(grade, index)
+    name = case_name(seed, grade, index)
     folder = root / grade / name
     return folder / f"{name}_flair.nii.gz", folder / f"{name}_seg.nii.gz"
 
@@ -103,7 +106,9 @@ def write_cohort(root: Path | str, cohort: PhantomCohort, workers: int | None = 
     """
     root = Path(root)
     _claim(root, cohort)
-    missing = [case for case in cohort.cases() if not all(path.is_file() for path in case_files(root, *case))]
+    missing = [
+        case for case in cohort.cases() if not all(path.is_file() for path in case_files(root, cohort.seed, *case))
+    ]
     if missing:
         with _progress() as progress:
             for _ in progress.track(
@@ -162,7 +167,7 @@ def _written(root: Path, seed: int, cases: list[tuple[str, int]], workers: int |
 
 def write_case(root: Path, seed: int, grade: str, index: int) -> None:
     """Draws one case and writes its two files."""
-    flair_path, mask_path = case_files(root, grade, index)
+    flair_path, mask_path = case_files(root, seed, grade, index)
     case = make_case(seed, grade, index)
     _write_nifti(flair_path, case.flair)
     _write_nifti(mask_path, case.segmentation)
@@ -184,7 +189,7 @@ def _write_mapping(path: Path, cohort: PhantomCohort) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_MAPPING_HEADER)
         for grade, index in cohort.cases():
-            writer.writerow([grade, "NA", "NA", "NA", case_name(grade, index)])
+            writer.writerow([grade, "NA", "NA", "NA", case_name(cohort.seed, grade, index)])
 
 
 def _progress() -> Progress:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
+from data_modules.brats import BraTSDataModule
 from data_modules.errors import InputError
 from data_modules.phantom import PhantomDataModule
 
@@ -24,8 +25,11 @@ def test_first_use_writes_the_cohort_and_prepares_it(tmp_path):
         tmp_path / "phantoms", hgg=2, lgg=2, roi_size=32, spacing=4.0, folds=2, val_share=0.0, batch_size=2
     )
     before = data.class_names
+    assert data.phantom
     data.prepare_data()
     data.setup()
+    assert data.origin.phantom
+    assert BraTSDataModule(tmp_path / "phantoms").phantom, "the folder says it, too"
     assert data.class_names == data.cohort.class_names == before
     assert len(data.train) + len(data.val) + len(data.test) == 4
     batch = next(iter(data.test_dataloader()))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_modules.cohort.discover import discover
+from data_modules.cohort.naming import patient_of
 from data_modules.errors import InputError
 from data_modules.files import sha256
 from data_modules.phantoms import cohort as module
@@ -29,15 +30,15 @@ def checksums(folder):
 
 
 def test_layout_is_that_of_brats_2019(root):
-    names = {f"{grade}/{case_name(grade, i)}/{case_name(grade, i)}" for grade, i in COHORT.cases()}
+    names = {f"{grade}/{case_name(3, grade, i)}/{case_name(3, grade, i)}" for grade, i in COHORT.cases()}
     expected = {f"{name}_{role}.nii.gz" for name in names for role in ("flair", "seg")}
     assert set(checksums(root)) == expected | {"name_mapping.csv", "phantom.json"}
     with (root / "name_mapping.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["Grade"], row["BraTS_2019_subject_ID"]) for row in rows] == [
-        ("HGG", "BraTS19_Phantom_HGG0001_1"),
-        ("HGG", "BraTS19_Phantom_HGG0002_1"),
-        ("LGG", "BraTS19_Phantom_LGG0001_1"),
+        ("HGG", "BraTS19_Phantom3_HGG0001_1"),
+        ("HGG", "BraTS19_Phantom3_HGG0002_1"),
+        ("LGG", "BraTS19_Phantom3_LGG0001_1"),
     ]
     found = discover(root)
     assert found.class_names == ("LGG", "HGG")
@@ -46,7 +47,7 @@ def test_layout_is_that_of_brats_2019(root):
 
 
 def test_files_are_like_those_of_brats_and_say_what_they_are(root):
-    images = [nib.load(path) for path in case_files(root, "HGG", 1)]
+    images = [nib.load(path) for path in case_files(root, 3, "HGG", 1)]
     for image, dtype in zip(images, (np.int16, np.uint8), strict=True):
         assert image.shape == (240, 240, 155)
         assert image.get_data_dtype() == dtype
@@ -61,6 +62,12 @@ def test_files_are_like_those_of_brats_and_say_what_they_are(root):
     assert set(np.unique(segmentation)) == {0, 1, 2, 4}
     assert flair.min() == 0
     assert (flair[segmentation > 0] > 0).all()
+
+
+def test_names_depend_on_the_seed_and_those_of_seed_0_stay():
+    assert case_name(0, "HGG", 1) == "BraTS19_Phantom_HGG0001_1"
+    patients = {patient_of(case_name(seed, "LGG", 2)) for seed in (0, 1, 10, 101)}
+    assert patients == {f"BraTS19_Phantom{seed}_LGG0002" for seed in ("", 1, 10, 101)}
 
 
 def test_two_processes_write_the_same_bytes(root, tmp_path):
@@ -83,8 +90,8 @@ def test_an_interrupted_cohort_is_continued(root, tmp_path, monkeypatch):
         write_cohort(tmp_path, COHORT, workers=1)
     assert not (tmp_path / "name_mapping.csv").exists()
     monkeypatch.setattr(module, "write_case", real)
-    case_files(tmp_path, "HGG", 2)[1].unlink()
-    kept = case_files(tmp_path, "HGG", 1)[0]
+    case_files(tmp_path, 3, "HGG", 2)[1].unlink()
+    kept = case_files(tmp_path, 3, "HGG", 1)[0]
     before = kept.stat().st_mtime_ns
     assert write_cohort(tmp_path, COHORT, workers=1) == 2
     assert checksums(tmp_path) == checksums(root)
@@ -132,8 +139,8 @@ def test_command_line(root, tmp_path, capsys):
     words = ["phantom", "--output", str(tmp_path / "c"), "--hgg", "0", "--lgg", "1", "--seed", "3"]
     assert main(words) == 0
     assert "1 phantoms (1 written now" in capsys.readouterr().out
-    path = case_files(tmp_path / "c", "LGG", 1)[0]
-    assert sha256(path) == sha256(case_files(root, "LGG", 1)[0]), "a case does not depend on the size of its cohort"
+    path = case_files(tmp_path / "c", 3, "LGG", 1)[0]
+    assert sha256(path) == sha256(case_files(root, 3, "LGG", 1)[0]), "a case does not depend on the size of its cohort"
     assert main([*words[:-1], "4"]) == 2
     assert main([*words, "--sed", "4"]) == 2
     error = capsys.readouterr().err.splitlines()
