@@ -6,9 +6,11 @@ indices in raster order (depth, row, column); `Labels` are class indices.
 
 from typing import TypeAlias
 
+import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+VoxelArray: TypeAlias = Float[np.ndarray, "D H W"]
 Volume: TypeAlias = Float[Tensor, "batch channel D H W"]
 Latent: TypeAlias = Float[Tensor, "batch width d h w"]
 Codes: TypeAlias = Int[Tensor, "batch d h w"]

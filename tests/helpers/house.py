@@ -318,7 +318,7 @@ def rule_no_function_stands_twice(house: House) -> Iterator[str]:
 
 
 def rule_no_constant_stands_twice(house: House) -> Iterator[str]:
-    """A number, a name or a type that two files define under one name with one value is one fact."""
+    """A number, a text or a shape that two files define under one name is one fact."""
     places: dict[tuple[str, str], list[str]] = defaultdict(list)
     for source in house.sources:
         for node in source.tree.body:
@@ -331,7 +331,8 @@ def rule_no_constant_stands_twice(house: House) -> Iterator[str]:
             )
             if isinstance(target, ast.Name) and node.value is not None:
                 value = ast.unparse(node.value)
-                if not (value.isdigit() and int(value) < SMALL):
+                stated = any(isinstance(part, ast.Constant) for part in ast.walk(node.value))
+                if stated and not (value.isdigit() and int(value) < SMALL):
                     places[target.id.lstrip("_"), value].append(source.where(node))
     for (name, value), found in places.items():
         if len(found) > 1:

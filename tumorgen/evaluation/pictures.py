@@ -5,15 +5,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from tumorgen.evaluation.compare import Evaluation
 from tumorgen.metrics.metric import Volumes, groups
 from tumorgen.results.records import POOLED
 from tumorgen.results.sheets import centre, gallery, planes
-
-Array = Float[np.ndarray, "D H W"]
+from tumorgen.types import VoxelArray
 
 
 def samples_sheet(evaluation: Evaluation, columns: int = 8) -> Figure:
@@ -50,12 +48,12 @@ def closest_sheet(space: str, pairs: Sequence[Mapping[str, Any]], evaluation: Ev
     return figure
 
 
-def _named(volumes: Volumes, name: str) -> Array:
-    found: Array = volumes.source[volumes.names.index(name)][0].numpy()
+def _named(volumes: Volumes, name: str) -> VoxelArray:
+    found: VoxelArray = volumes.source[volumes.names.index(name)][0].numpy()
     return found
 
 
-def best_flip(volume: Array, target: Array) -> tuple[Array, tuple[str, ...]]:
+def best_flip(volume: VoxelArray, target: VoxelArray) -> tuple[VoxelArray, tuple[str, ...]]:
     """The mirror image of a volume that differs least from another one, and the axes along which it is mirrored."""
     names = ("depth", "rows", "columns")
     choices = [tuple(axis for axis, on in enumerate(which) if on) for which in product((False, True), repeat=3)]

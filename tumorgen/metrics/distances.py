@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tumorgen.metrics.metric import Rows
 from tumorgen.types import Volume
 
-Features = Float[Tensor, "n width"]
 Distances = Float[Tensor, "n m"]
 Values = Float[np.ndarray, " n"]
 
@@ -63,7 +63,7 @@ def voxel_distances(x: Volume, y: Volume) -> Distances:
     return (torch.cat(rows).clamp_min(0) / x[0].numel()).sqrt()
 
 
-def feature_distances(x: Features, y: Features) -> Distances:
+def feature_distances(x: Rows, y: Rows) -> Distances:
     """Euclidean distances between all rows of `x` and of `y`."""
     return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
 

@@ -7,12 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, groups, joined
+from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, Rows, groups, joined
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.results.records import Floor, Record
 from tumorgen.types import Scalar
-
-Features = Float[Tensor, "cases width"]
 
 
 class Gaussian(NamedTuple):
@@ -37,7 +35,7 @@ def needs_shrinkage(width: int, *cases: int) -> bool:
     return min(cases) <= width
 
 
-def moments(features: Features, *, shrink: bool) -> Gaussian:
+def moments(features: Rows, *, shrink: bool) -> Gaussian:
     """Mean and covariance (n - 1), or the covariance of Ledoit and Wolf (2004, J. Multivariate Analysis 88).
 
     The latter mixes the covariance (n) with a multiple of the identity of the same trace, with the share that has the
@@ -76,7 +74,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> Scalar:
     return distance.clamp_min(0)
 
 
-def fid(generated: Features, real: Features, *, shrink: bool | None = None) -> float:
+def fid(generated: Rows, real: Rows, *, shrink: bool | None = None) -> float:
     """Frechet distance (Heusel et al. 2017, arXiv:1706.08500) between Gaussians fitted to features.
 
     Biased upwards for few cases: compare only values of equal numbers, and give KID beside it.
@@ -135,7 +133,7 @@ def _measure(real: Real, extractor: Extractor) -> Measure:
         x, y = group.generated.features(extractor), group.real.features(extractor)
         shrink = needs_shrinkage(x.shape[1], len(x), len(y) // 2)
 
-        def statistic(a: Features, b: Features) -> float:
+        def statistic(a: Rows, b: Rows) -> float:
             return fid(a, b, shrink=shrink)
 
         return Record(

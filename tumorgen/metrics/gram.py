@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from data_modules.roi.extract import BACKGROUND
+
 Lazy = Sequence[Float[Tensor, "channel D H W"]]
 CHUNK = 16  # volumes that pass by the resident block at once: matrix products instead of matrix-vector ones
 SLAB = 1 << 16  # voxels summed in float32 before float64 takes over
-BACKGROUND = -1.0  # most voxels: products are taken of what rises above it, and corrected in float64
 
 
 class LinearGram(NamedTuple):
@@ -67,6 +68,7 @@ def linear_gram(x: Lazy, y: Lazy, *, block: int = 160) -> LinearGram:
             volume = read(index)
             if volume.shape != shape:
                 raise ValueError(f"volume {index} has shape {tuple(volume.shape)}, the first one {tuple(shape)}")
+            # most voxels are background: products are taken of what rises above it, and corrected in float64
             torch.sub(volume.flatten(), BACKGROUND, out=rows[row])
         return rows[: stop - start]
 

@@ -7,20 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tumorgen.metrics.metric import Measure, Metric, Real, Volumes, joined
+from tumorgen.metrics.metric import Measure, Metric, Real, Rows, Volumes, joined
 from tumorgen.metrics.two_sample import kernel_measure, mmd2
 
 DEGREE = 3
 
-Features = Float[Tensor, "cases width"]
 
-
-def polynomial_kernel(a: Features, b: Features) -> Float[Tensor, "m n"]:
+def polynomial_kernel(a: Rows, b: Rows) -> Float[Tensor, "m n"]:
     """(a . b / width + 1)^3, float64; pooled cases against themselves are what `mmd2` and its kin take."""
     return (a.double() @ b.double().T / a.shape[1] + 1) ** DEGREE
 
 
-def kid(generated: Features, real: Features) -> float:
+def kid(generated: Rows, real: Rows) -> float:
     """KID (Binkowski et al. 2018, arXiv:1801.01401) of all cases at once; about zero for one distribution.
 
     The original averages over subsets of equal size, which has the same expectation and more variance.

@@ -12,13 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, at_least_one, groups, joined
+from tumorgen.metrics.metric import Extractor, Group, Measure, Metric, Real, Rows, at_least_one, groups, joined
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.results.records import Record
 
 K = 5
-
-Features = Float[Tensor, "cases width"]
 
 
 class Manifold(NamedTuple):
@@ -61,10 +59,10 @@ class Distances(NamedTuple):
         return Distances(self.real[a][:, a], self.real[b][:, b], self.real[a][:, b])
 
 
-def distances(generated: Features, real: Features) -> Distances:
+def distances(generated: Rows, real: Rows) -> Distances:
     """All distances within and between both sets."""
 
-    def between(a: Features, b: Features) -> Float[Tensor, "m n"]:
+    def between(a: Rows, b: Rows) -> Float[Tensor, "m n"]:
         return torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
     return Distances(between(generated, generated), between(real, real), between(generated, real))

@@ -13,10 +13,8 @@ from tumorgen.metrics.metric import Measure, Metric, Real, Rows, Volumes, at_lea
 from tumorgen.metrics.two_sample import kernel_measure
 from tumorgen.types import Volume
 
-Features = Float[Tensor, "cases width"]
 
-
-def median_bandwidth(real: Features) -> float:
+def median_bandwidth(real: Rows) -> float:
     """Median distance between two real cases: the RBF kernel's bandwidth (median heuristic, Gretton et al. 2012).
 
     Taken once per set of real data and stored, so that figures of different generators share a kernel.
@@ -31,7 +29,7 @@ def median_bandwidth(real: Features) -> float:
     return median
 
 
-def rbf_kernel(a: Features, b: Features, bandwidth: float) -> Float[Tensor, "m n"]:
+def rbf_kernel(a: Rows, b: Rows, bandwidth: float) -> Float[Tensor, "m n"]:
     """exp(-|a - b|^2 / (2 bandwidth^2)), float64; pooled cases against themselves are what `mmd2` and its kin take."""
     distances = torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
     return torch.exp(-distances.square() / (2 * bandwidth**2))

@@ -13,13 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tumorgen.metrics.gram import LinearGram, linear_gram
-from tumorgen.metrics.metric import Group, Measure, Metric, Real, Volumes, at_least_one, groups
+from tumorgen.metrics.metric import Group, Measure, Metric, Real, Rows, Volumes, at_least_one, groups
 from tumorgen.metrics.resampling import half_split_floor, jackknife_interval
 from tumorgen.metrics.two_sample import mmd2_unbiased
 from tumorgen.results.records import Floor, Interval, Record
 from tumorgen.types import Scalar
-
-Features = Float[Tensor, "cases width"]
 
 
 class PaperScore(NamedTuple):
@@ -29,7 +27,7 @@ class PaperScore(NamedTuple):
     sd: float
 
 
-def mmd_paper_batch(x: Features, y: Features) -> Scalar:
+def mmd_paper_batch(x: Rows, y: Rows) -> Scalar:
     """The paper's MMD of two batches of B flattened volumes each: (sum x x^T + sum y y^T - 2 sum x y^T) / B^2."""
     return ((x @ x.T).sum() + (y @ y.T).sum() - 2 * (x @ y.T).sum()) / len(x) ** 2
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from data_modules.roi.extract import foreground
-from tumorgen.metrics.ms_ssim import LEAST_SIZE, ms_ssim_fidelity
+from tumorgen.metrics.ms_ssim import DATA_RANGE, LEAST_SIZE, ms_ssim_fidelity
 from tumorgen.types import Volume
 
-DATA_RANGE = 2.0
 LEAST_MSE = 1e-10
 
 PerVolume = Float[Tensor, " batch"]

@@ -15,9 +15,7 @@ from data_modules.roi.extract import FOREGROUND_THRESHOLD, foreground
 from tumorgen.metrics.metric import Group, Measure, Metric, Real, Volumes, groups
 from tumorgen.metrics.resampling import floor_of, half_splits, share_interval
 from tumorgen.results.records import Floor, Record
-from tumorgen.types import Volume
-
-Array = Float[np.ndarray, "D H W"]
+from tumorgen.types import Volume, VoxelArray
 
 PROPERTIES = ("volume", "extent", "compactness", "components", "texture")
 PERCENTILES = (5.0, 95.0)
@@ -43,7 +41,7 @@ class Shape(NamedTuple):
     texture: float = 0.0
 
 
-def shape_of(volume: Array, spacing: float) -> Shape:
+def shape_of(volume: VoxelArray, spacing: float) -> Shape:
     """Shape of a tumour (D, H, W) in [-1, 1] with voxels of `spacing` mm; all zero when there is none."""
     mask = foreground(volume)
     voxels = int(mask.sum())
@@ -61,7 +59,7 @@ def shape_of(volume: Array, spacing: float) -> Shape:
     )
 
 
-def _texture(volume: Array, mask: Bool[np.ndarray, "D H W"]) -> float:
+def _texture(volume: VoxelArray, mask: Bool[np.ndarray, "D H W"]) -> float:
     """Fine variation inside the tumour, relative to its mean intensity above the black end of the range.
 
     The Gaussian averages tumour voxels only: the black around a region of interest is not part of its texture.

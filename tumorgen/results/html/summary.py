@@ -6,11 +6,11 @@ Sentences are chosen by intervals and corrected p-values, never by a figure alon
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tumorgen.benchmark.arms import CONTROL
 from tumorgen.results.layouts import arm_title, label_of, name_of
 from tumorgen.results.records import POOLED, Record
 from tumorgen.results.tables import Cell, figure, floor, p_value
 
-CONTROL = "shuffled_control"
 SIGNIFICANT = 0.05
 EXPECTED = 5
 
