@@ -1,16 +1,18 @@
 """Hooks of mkdocs: the definitions on the page Metrics and the pages of Reference are written from the code."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+if TYPE_CHECKING:
+    import torch
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tumorgen", "data_modules")
+SIDE, CASES = 16, 8
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -30,9 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Adds the definitions to the page Metrics."""
-    if page.file.src_uri != "metrics.md":
-        return markdown
-    return markdown + "\n" + "\n".join(section(definition) for definition in definitions())
+    return markdown + "\n" + metrics() if page.file.src_uri == "metrics.md" else markdown
 
 
 def modules() -> dict[str, list[str]]:
@@ -46,51 +46,70 @@ def modules() -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def definitions() -> Iterator[dict[str, Any]]:
-    """The definitions of all metrics, as records of a few random volumes carry them."""
-    from tumorgen.evaluation.evaluate import evaluate
+def metrics() -> str:
+    """A section per metric of the shipped list: the definitions that its records carry, taken of a few volumes of noise."""
+    import torch
+
     from tumorgen.evaluation.listed import listed_metrics
     from tumorgen.metrics.metric import Real, Resampling, Volumes
 
-    drawn = 2 * torch.rand(16, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
-    volumes = Volumes.of(list(drawn), [0, 1] * 8)
-    training, held_out = volumes.select(torch.arange(8)), volumes.select(torch.arange(8, 16))
-    quick = Resampling(resamples=20, permutations=20, splits=4)
-    real = Real(("LGG", "HGG"), 4.0, held_out, volumes, training, held_out, [Means()], quick)
-    seen = set()
-    for record in evaluate(real, training, listed_metrics(), "samples"):
-        title = record.definition["title"]
-        if title not in seen:
-            seen.add(title)
-            yield {
-                key: value for key, value in record.definition.items() if key not in ("extractor", "seed", "pooling")
-            }
+    generator = torch.Generator().manual_seed(0)
+
+    def volumes() -> Volumes:
+        cube = torch.full((2 * CASES, 1, SIDE, SIDE, SIDE), -1.0)
+        inside = slice(SIDE // 4, 3 * SIDE // 4)
+        cube[:, :, inside, inside, inside] = torch.rand(2 * CASES, 1, *(SIDE // 2,) * 3, generator=generator)
+        return Volumes.of(list(cube), [case % 2 for case in range(2 * CASES)])
+
+    real, training, generated = volumes(), volumes(), volumes()
+    facts = {"real_volumes": "as `--reference` says"}
+    real = Real(("LGG", "HGG"), 4.0, real, real, training, real, [Extractor()], Resampling(0, 2, 2, 2), facts)
+    found = ((metric, metric.prepare(real)(generated)) for metric in listed_metrics())
+    return "\n".join(
+        section(type(metric), {record.metric: record.definition for record in records}) for metric, records in found
+    )
 
 
-class Means:
-    """Features that need no network: the definitions are the same for every extractor."""
+def section(kind: type, definitions: dict[str, dict[str, Any]]) -> str:
+    """What the records of one metric have in common as a table, and what they have not as another one."""
+    titles = "; ".join(str(definition["title"]) for definition in definitions.values())
+    path = f"{kind.__module__}.{kind.__name__}"
+    first, *others = definitions.values()
+    common = {key: value for key, value in first.items() if all(one.get(key) == value for one in others)}
+    lines = [f"## {titles}\n", f"[`{path}`][{path}]\n", "| | |", "|---|---|"]
+    if not others:
+        lines.append(f"| record | `{next(iter(definitions))}` |")
+    lines += [f"| {key.replace('_', ' ')} | {cell(value)} |" for key, value in common.items() if key != "title"]
+    if others:
+        keys = [key for key in first if key not in common]
+        lines += ["", f"| record | {' | '.join(keys)} |", "|---" * (len(keys) + 1) + "|"]
+        for name, one in definitions.items():
+            lines.append(f"| `{name}` | {' | '.join(cell(one.get(key, '')) for key in keys)} |")
+    return "\n".join(lines) + "\n"
 
-    name = "means"
 
-    def __call__(self, volume: torch.Tensor) -> torch.Tensor:
-        """Means over eighths of the volumes."""
-        return torch.nn.functional.adaptive_avg_pool3d(volume, 2).flatten(1)
+class Extractor:
+    """Stands for a feature space."""
+
+    name = "mri"
+
+    def __call__(self, volume: "torch.Tensor") -> "torch.Tensor":
+        """Means of blocks."""
+        from torch.nn.functional import adaptive_avg_pool3d
+
+        return adaptive_avg_pool3d(volume, 4).flatten(1)
 
     def description(self) -> dict[str, Any]:
-        """The name."""
-        return {"name": self.name}
-
-
-def section(definition: Mapping[str, Any]) -> str:
-    """A definition as a heading and a table."""
-    rows = "\n".join(
-        f"| {key.replace('_', ' ')} | {cell(value)} |" for key, value in definition.items() if key != "title"
-    )
-    return f"## {definition['title']}\n\n| | |\n|---|---|\n{rows}\n"
+        """What stands in the definition."""
+        return {"name": "feature space", "sha256": "checksum of its weights"}
 
 
 def cell(value: object) -> str:
     """A value as the text of a table's cell."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {cell(part)}" for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.3g}"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     for character in "\\|*_<>":
         text = text.replace(character, f"\\{character}")

@@ -11,9 +11,11 @@ import torch
 from documents import blocks, files
 from front import TINY_VQGAN, tumorgen
 from generated_folder import write_generated
+from held import blobs, real_of, volumes_of
 from stage2 import QUIET, fit, transformer
 from toy import blob
 
+from tumorgen.evaluation.listed import listed_metrics
 from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
 
@@ -130,3 +132,20 @@ def test_the_data_module_goes_through_every_command(here: Path, arrays: Path, tm
     words += ["--arms", "[real_only, mixed]", "--output", tmp_path / "benchmark", "--resamples", 20]
     assert tumorgen("benchmark", *words) == 0
     assert "mixed" in (tmp_path / "benchmark" / "table.md").read_text()
+
+
+def test_the_metric_measures(here: Path) -> None:
+    """As `evaluate` does it: listed in a YAML; a softer rim is found."""
+    metric, _ = listed_metrics(Path("metrics.yaml"))
+    made = blobs(500, 6)
+    inside = torch.cat(made) > -0.9
+    soft = torch.where(inside & (inside.float().roll(1, 2) == 0), -0.8, torch.cat(made)).split(6)
+    measure = metric.prepare(real_of(blobs(0, 8), blobs(1000, 8)))
+    hard, faded = (measure(volumes_of(some)) for some in (made, soft))
+    assert [record.group["class"] for record in hard] == ["LGG", "HGG", "pooled"]
+    for one, other in zip(hard, faded, strict=True):
+        assert one.floor is not None
+        assert one.floor.low < one.value < one.floor.high
+        assert other.value < one.floor.low
+        assert one.interval is not None
+        assert one.interval.low < one.value < one.interval.high
