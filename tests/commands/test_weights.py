@@ -15,7 +15,7 @@ from tumorgen.__main__ import main
 from tumorgen.commands import weights
 from tumorgen.methods.vqgan.perceptual import LPIPSSlices, MRIPerceptual
 from tumorgen.nn.mri_features import MRIFeatures
-from tumorgen.pretrained import wheels
+from tumorgen.pretrained import pypi
 from tumorgen.pretrained.weights import LPIPS_VGG16, MRI_FEATURES, cache_folder, read_provenance
 
 
@@ -57,7 +57,7 @@ def make_wheel(folder, monkeypatch, tensors, terms="MIT License, in full"):
         archive.write(script, weights.DEEPBET.member)
         archive.writestr("deepbet-1.0.2.dist-info/LICENSE", terms)
     expected = hashlib.sha256(script.read_bytes()).hexdigest()
-    monkeypatch.setattr(weights, "DEEPBET", dataclasses.replace(wheels.DEEPBET, sha256=expected))
+    monkeypatch.setattr(weights, "DEEPBET", dataclasses.replace(pypi.DEEPBET, sha256=expected))
     return path
 
 
@@ -94,7 +94,7 @@ def test_happens_once_unless_forced_or_broken(wheel, capsys):
 
 
 def test_a_wrong_checksum_is_refused_before_anything_is_executed(wheel, monkeypatch):
-    monkeypatch.setattr(weights, "DEEPBET", dataclasses.replace(wheels.DEEPBET, sha256="0" * 64))
+    monkeypatch.setattr(weights, "DEEPBET", dataclasses.replace(pypi.DEEPBET, sha256="0" * 64))
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("TorchScript was loaded unchecked"))
     with pytest.raises(InputError, match=f"found sha256 [0-9a-f]{{64}}, expected {'0' * 64}"):
         weights.run(["--wheel", str(wheel[0])])
@@ -112,7 +112,7 @@ def test_no_network_says_what_to_type(monkeypatch, tmp_path):
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(InputError) as error:
-        wheels.download_wheel(wheels.DEEPBET, tmp_path)
+        pypi.download_wheel(pypi.DEEPBET, tmp_path)
     assert "python -m pip download --no-deps deepbet==1.0.2" in str(error.value)
     assert "tumorgen weights --wheel deepbet-1.0.2-py3-none-any.whl" in str(error.value)
     assert "\n" not in str(error.value)
@@ -149,9 +149,9 @@ def test_lpips_heads_come_from_the_package_on_pypi(tmp_path, monkeypatch):
     torch.save(linear, tmp_path / "heads.pth")
     path = tmp_path / "lpips-0.1.4-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.write(tmp_path / "heads.pth", wheels.LPIPS.member)
+        archive.write(tmp_path / "heads.pth", pypi.LPIPS.member)
     expected = hashlib.sha256((tmp_path / "heads.pth").read_bytes()).hexdigest()
-    monkeypatch.setattr(weights, "LPIPS", dataclasses.replace(wheels.LPIPS, sha256=expected))
+    monkeypatch.setattr(weights, "LPIPS", dataclasses.replace(pypi.LPIPS, sha256=expected))
     monkeypatch.setattr(weights, "download_wheel", lambda *_: path)
     weights.run(["lpips", "--vgg16", str(tmp_path / "vgg16.pth")])
     assert torch.equal(load_file(LPIPS_VGG16.path)["heads.2"], linear["lin2.model.1.weight"].flatten())

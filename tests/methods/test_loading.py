@@ -152,6 +152,9 @@ def test_a_hostile_pickle_is_not_recommended(loading: Callable[[Path], Any], tmp
         loading(tmp_path / "hostile.ckpt")
     assert "weights_only" not in str(refused.value)
     assert not (tmp_path / "ran").exists()
+    torch.save({"hyper_parameters": {"_class_path": 3}, "state_dict": {}}, tmp_path / "odd.ckpt")
+    with pytest.raises(InputError, match=r"odd\.ckpt: holds no hyperparameters of a tumorgen model"):
+        loading(tmp_path / "odd.ckpt")
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
     with pytest.raises(InputError, match=r"text\.ckpt: not readable \(.*\); expected a checkpoint written by"):
         loading(tmp_path / "text.ckpt")

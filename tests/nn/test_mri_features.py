@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from data_modules.errors import InputError
 from tumorgen.commands.weights import mri_state_dict
 from tumorgen.nn.mri_features import MRIFeatures, StemConvolution
-from tumorgen.pretrained.wheels import DEEPBET, download_wheel, read_pinned
+from tumorgen.pretrained.pypi import DEEPBET, download_wheel, read_pinned
 
 
 def instance_norm(y):

