@@ -9,6 +9,7 @@ from data_modules.base import ROIDataModule, VolumeSet
 from data_modules.errors import InputError
 from data_modules.origin import Origin
 from data_modules.volumes.folder import VolumeFolder
+from data_modules.volumes.memory import InMemory
 from data_modules.volumes.select import (
     Pick,
     Selection,
@@ -134,9 +135,10 @@ class SyntheticDataModule(ROIDataModule):
         """Generated volumes as the options ask for them, under names that tell volumes of several folders apart."""
         picks = []
         for number, folder in enumerate(self._folders, start=1):
+            volumes = InMemory(folder)
             for index, (label, name) in enumerate(zip(folder.labels.tolist(), folder.names, strict=True)):
                 own = f"generated{number}/{name}"
-                picks.append(Pick(folder, index, label, patient=own, case=own))
+                picks.append(Pick(volumes, index, label, patient=own, case=own))
         if self.generated_per_class is None:
             return Selection(picks)
         return first_patients(Selection(picks), self.selection_seed, per_class=self.generated_per_class)

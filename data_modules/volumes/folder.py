@@ -15,7 +15,7 @@ from data_modules.base import Item, VolumeSet
 from data_modules.errors import InputError
 from data_modules.files import sha256
 from data_modules.origin import KEY_FILE, Origin, PatientKey
-from data_modules.roi.extract import BACKGROUND, bounding_box, foreground
+from data_modules.roi.extract import foreground
 from data_modules.volumes.file import Grid, Intensities, converted, load_volume, read_grid
 from data_modules.volumes.layout import class_folders, read_manifest, stem, volume_files, without_suffix
 
@@ -41,7 +41,6 @@ class VolumeFolder(VolumeSet):
             header worth the name; the spacing is then taken to be `spacing`, too. None believes the headers.
         convert: Resample, crop and pad volumes of another size or spacing around the tumour's bounding box, and clip
             values outside of the range by up to a quarter of its span; what is farther off is an error all the same.
-        keep: Bytes of volumes that are kept once read (of each, the box that is not background).
 
     Attributes:
         folder: As given.
@@ -73,7 +72,6 @@ class VolumeFolder(VolumeSet):
         intensities: str | None = None,
         axes: str | None = None,
         convert: bool = False,
-        keep: int = 2**28,
     ) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
@@ -92,8 +90,6 @@ class VolumeFolder(VolumeSet):
         self.spacing = float(spacing or stated.get("spacing_mm") or first.spacing[0])
         self._grids = [first, *(read_grid(path, axes, self.spacing) for path in self.paths[1:])]
         self.conversions = self._conversions()
-        self._kept: dict[int, tuple[tuple[slice, ...], np.ndarray]] = {}
-        self._room = keep
         self._range_is_guessed = "intensities" not in stated
         if self._range_is_guessed:
             self._check_for_tumours()
@@ -151,11 +147,6 @@ class VolumeFolder(VolumeSet):
         Raises:
             InputError: The file cannot be read, or holds values outside of the range.
         """
-        if index in self._kept:
-            box, block = self._kept[index]
-            volume = np.full((self.roi_size,) * 3, BACKGROUND, dtype=np.float32)
-            volume[box] = block
-            return volume
         path = self.paths[index]
         volume, image = load_volume(path, self.intensities, self.axes, clip=self.convert, spacing=self.spacing)
         if self._range_is_guessed and foreground(volume).all():
@@ -165,7 +156,6 @@ class VolumeFolder(VolumeSet):
             )
         if not self._grids[index].fits(self.roi_size, self.spacing):
             volume = converted(image, self.roi_size, self.spacing)
-        self._keep(index, volume)
         return volume
 
     def stack(self, indices: Iterable[int] | None = None) -> Float[Tensor, "n 1 D H W"]:
@@ -283,12 +273,3 @@ class VolumeFolder(VolumeSet):
         if self._missing:
             notes.append(f"{len(self._missing)} volumes that manifest.json lists are missing")
         return tuple(notes)
-
-    def _keep(self, index: int, volume: Float[np.ndarray, "D H W"]) -> None:
-        """Remembers a volume while there is room for it: passes over small data sets read every file once."""
-        inside = volume != BACKGROUND
-        box = bounding_box(inside) if inside.any() else (slice(0, 0),) * 3
-        block = volume[box]
-        if block.nbytes <= self._room:
-            self._room -= block.nbytes
-            self._kept[index] = (box, block.copy())

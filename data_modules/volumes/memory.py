@@ -1,6 +1,6 @@
 """Volumes kept in memory once they were read."""
 
-from collections.abc import MutableMapping
+from collections.abc import Hashable, MutableMapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,11 +23,13 @@ class InMemory(VolumeSet):
 
     Args:
         volumes: The list.
-        kept: Blocks by case, which several lists of the same cohort may share.
+        kept: Blocks by case, where several lists of the same cohort share them.
     """
 
-    def __init__(self, volumes: VolumeSet, kept: MutableMapping[str, Block] | None = None) -> None:
-        self.volumes, self._kept = volumes, {} if kept is None else kept
+    def __init__(self, volumes: VolumeSet, kept: MutableMapping[Hashable, Block] | None = None) -> None:
+        self.volumes = volumes
+        self._kept: MutableMapping[Hashable, Block] = {} if kept is None else kept
+        self._keys: Sequence[Hashable] = range(len(volumes)) if kept is None else volumes.cases
         self.labels, self.patients, self.cases, self.part = (
             volumes.labels,
             volumes.patients,
@@ -39,13 +41,13 @@ class InMemory(VolumeSet):
         return len(self.volumes)
 
     def __getitem__(self, index: int) -> Item:
-        case = self.cases[index]
-        if case not in self._kept:
-            self._kept[case] = _block(self.volumes[index]["volume"])
-        values, start, shape = self._kept[case]
+        key = self._keys[index]
+        if key not in self._kept:
+            self._kept[key] = _block(self.volumes[index]["volume"])
+        values, start, shape = self._kept[key]
         volume = torch.full(shape, BACKGROUND)
         volume[tuple(slice(begin, begin + size) for begin, size in zip(start, values.shape, strict=True))] = values
-        return Item(volume=volume, label=int(self.labels[index]), case=case)
+        return Item(volume=volume, label=int(self.labels[index]), case=self.cases[index])
 
     def digest(self, index: int) -> str:
         """As of the list."""

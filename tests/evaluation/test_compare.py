@@ -213,7 +213,7 @@ def test_every_file_is_decoded_once_and_hashed_once(real, generated, evaluated, 
     for entry in manifest["volumes"]:
         entry["sha256"] = sha256(listed / entry["file"])
     (listed / "manifest.json").write_text(json.dumps(manifest))
-    folders = Folders(VolumeFolder(real.folder, keep=0), VolumeFolder(listed, keep=0))
+    folders = Folders(VolumeFolder(real.folder), VolumeFolder(listed))
     evaluate_to(tmp_path / "out", folders, METRICS, Options("classifier"), QUICK)
     assert set(decoded.values()) == {1}
     assert len(decoded) == 48 + 8

@@ -36,7 +36,7 @@ for metric in metrics:
     vars(metric).update({key: value for key, value in settings.items() if key in vars(metric)})
 for root in roots:
     begin = time.process_time()
-    real, generated = (VolumeFolder(root / name, intensities="[0, 1]", keep=2**24) for name in ("real", "generated"))
+    real, generated = (VolumeFolder(root / name, intensities="[0, 1]") for name in ("real", "generated"))
     features = "classifier" if size == "tiny" else "mri,classifier"
     evaluate_to(root / "results", Folders(real, generated), metrics, Options(features), resampling)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Hashable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,7 +120,7 @@ def open_fold(
     folders: Mapping[str, str],
     reading: Reading,
     augmentation_settings: Any,
-    kept: MutableMapping[str, Block],
+    kept: MutableMapping[Hashable, Block],
 ) -> Fold:
     """Opens a fold and the generated volumes for it.
 
@@ -161,7 +161,7 @@ def open_fold(
 def _open_generated(path: Path, data: ROIDataModule, reading: Reading) -> Generated:
     """A folder for the fold of a data module, if it may be used there."""
     folder = VolumeFolder(
-        path, data.class_names, data.roi_size, data.spacing, reading.intensities, convert=reading.convert, keep=0
+        path, data.class_names, data.roi_size, data.spacing, reading.intensities, convert=reading.convert
     )
     if lacking := [name for index, name in enumerate(data.class_names) if index not in folder.labels]:
         raise InputError(

@@ -1,6 +1,6 @@
 """``tumorgen benchmark``: do synthetic tumours help a classifier of real ones? Arms, folds, seeds, controls, statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
         )
     data.prepare_data()
     reading = Reading(options.trust_unmanifested, options.intensities, options.convert)
-    kept: dict[str, Block] = {}
+    kept: dict[Hashable, Block] = {}
     opened = {
         fold: open_fold(
             _data(parser, options, fold),

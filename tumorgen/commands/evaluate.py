@@ -11,8 +11,6 @@ from tumorgen.parsing import Parser, add_trust
 if TYPE_CHECKING:
     from tumorgen.evaluation.compare import Folders
 
-_KEPT = 2**24  # bytes: what is read to find out whether a stated range is the right one
-
 
 def run(argv: Sequence[str]) -> int:
     """Runs `tumorgen evaluate --real DIR --generated DIR --output DIR`.
@@ -124,7 +122,7 @@ def _folders(options: Any) -> "Folders":
 
     def read(folder: Path, which: str, **alike: Any) -> VolumeFolder:
         intensities, axes = options[f"{which}_intensities"], options[f"{which}_axes"]
-        return VolumeFolder(folder, intensities=intensities, axes=axes, convert=options.convert, keep=_KEPT, **alike)
+        return VolumeFolder(folder, intensities=intensities, axes=axes, convert=options.convert, **alike)
 
     real = read(options.real, "real")
     alike = {"class_names": real.class_names, "roi_size": real.roi_size, "spacing": real.spacing}

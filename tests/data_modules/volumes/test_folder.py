@@ -62,20 +62,9 @@ def test_volumes_that_a_manifest_does_not_list_are_read_and_named(tmp_path):
     assert "1 volumes that manifest.json does not list" in folder.conversions
 
 
-def test_kept_volumes_equal_read_ones_and_are_copies(tmp_path):
-    write_volumes(tmp_path, 2, manifest={})
-    kept, read = VolumeFolder(tmp_path), VolumeFolder(tmp_path, keep=0)
-    for _ in range(2):
-        for index in range(4):
-            volume = kept.volume(index)
-            np.testing.assert_array_equal(volume, read.volume(index))
-            volume[:] = 0
-    assert len(kept._kept) == 4
-    assert not read._kept
-    room = VolumeFolder(tmp_path, keep=20_000)  # a blob's box is some kilobytes
-    room.stack()
-    assert 0 < sum(block.nbytes for _, block in room._kept.values()) <= 20_000
-    assert torch.equal(pickle.loads(pickle.dumps(kept)).stack(), read.stack())
+def test_folders_can_be_sent_to_other_processes(tmp_path):
+    folder = VolumeFolder(write_volumes(tmp_path, 2, manifest={}))
+    assert torch.equal(pickle.loads(pickle.dumps(folder)).stack(), folder.stack())
 
 
 def test_without_a_manifest_the_range_must_be_stated(tmp_path):

@@ -136,7 +136,7 @@ def _add(sources: Sources, path: Path) -> None:
 
 def _add_volumes(sources: Sources, folder: Path) -> None:
     try:
-        volumes = VolumeFolder(folder, keep=0)
+        volumes = VolumeFolder(folder)
     except InputError as error:
         if read_manifest(folder) is None:
             return  # compared under options of that evaluation, which is shown without these pictures
