@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 import torch
-from jaxtyping import Int
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
+from data_modules.condition import Condition
 from data_modules.errors import InputError
 
 _LARGEST_SEED = 2**62
@@ -23,9 +22,9 @@ class Wanted(TypedDict):
 
 
 class RequestBatch(TypedDict):
-    """What a predict step receives: classes (B,) int64, seeds and names of the volumes."""
+    """What a predict step receives: conditions, seeds and names of B volumes."""
 
-    label: Int[Tensor, " B"]
+    condition: Condition
     seed: list[int]
     name: list[str]
 
@@ -66,12 +65,7 @@ class SamplingRequest(LightningDataModule):
         Raises:
             InputError: The generator does not know a class.
         """
-        unknown = sorted(set(self.counts) - set(class_names))
-        if unknown:
-            raise InputError(
-                f"--data.counts: this generator does not know the class {', '.join(unknown)}; it was trained on "
-                f"{', '.join(class_names)}."
-            )
+        Condition.of_classes(list(self.counts), class_names)
         return [
             Wanted(
                 label=label, seed=self.seed + index * len(class_names) + label, name=f"{name}/{name}_{index + 1:04d}"
@@ -108,7 +102,7 @@ class _Share(DistributedSampler[int]):
 
 def _collate(items: list[Wanted]) -> RequestBatch:
     return RequestBatch(
-        label=torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        condition=Condition(torch.tensor([item["label"] for item in items], dtype=torch.int64)),
         seed=[item["seed"] for item in items],
         name=[item["name"] for item in items],
     )

@@ -62,8 +62,8 @@ def test_the_written_configuration_runs_again_and_gives_the_same_weights(finishe
 def test_a_checkpoint_builds_its_model_without_the_configuration(finished: Path) -> None:
     model = load_method(finished / "checkpoints/last.ckpt", VQGAN)
     assert model.class_names == ("LGG", "HGG")
-    assert (model.roi_size, model.spacing, model.grid, model.quantizer.num_codes) == (16, 8.0, 4, 16)
-    assert int(model.batches_seen) == 4
+    assert (model.roi_size, model.spacing, model.model.grid, model.model.quantizer.num_codes) == (16, 8.0, 4, 16)
+    assert model.updates == 4
     assert not model.training
     assert len(model.origin.patients) == 8
 

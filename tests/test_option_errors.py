@@ -17,7 +17,7 @@ def report_of(*words: object) -> str:
 CASES = [
     (
         ("--model.quantizer.decai", "0.9"),
-        "model.quantizer: option 'decai' is not accepted by tumorgen.methods.vqgan.quantizers.CosineEMAQuantizer.",
+        "model.quantizer: option 'decai' is not accepted by tumorgen.methods.vqgan.quantizers.cosine_ema.CosineEMAQuantizer.",
     ),
     (("--data.rooot", "x"), "data: option 'rooot' is not accepted by toy.ToyDataModule."),
     (("--trainer.max_epochs", "many"), "trainer.max_epochs: expected a value of type int, found many."),
@@ -33,8 +33,8 @@ def test_lines_in_full(words: tuple[str, ...], line: str) -> None:
     ("words", "parts"),
     [
         (
-            ("--model.quantizer", "tumorgen.methods.vqgan.quantizers.VQ"),
-            ("quantizer", "tumorgen.methods.vqgan.quantizers.VQ"),
+            ("--model.quantizer", "tumorgen.methods.vqgan.quantizers.base.VQ"),
+            ("quantizer", "tumorgen.methods.vqgan.quantizers.base.VQ"),
         ),
         (("--model.encoder", "torch.nn.Conv3d"), ("encoder", "torch.nn.Conv3d")),
         (("--model.discriminator_start", "late"), ("model.discriminator_start", "late")),

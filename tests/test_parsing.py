@@ -50,9 +50,9 @@ def overlay(folder: Path, **model: Any) -> tuple[str, Path]:
 
 
 CHANGES = [
-    # in the YAML num_codes 16, code_width 8; by default beta 1.0
-    (STAGE1, "quantizer", "newcomers.SignQuantizer", {"code_width": 6, "beta": 0.25}),
-    (STAGE1, "quantizer", "FSQQuantizer", {"code_width": 128, "levels": [8, 8, 8]}),
+    # in the YAML num_codes 16, code_dim 8; by default beta 1.0
+    (STAGE1, "quantizer", "newcomers.SignQuantizer", {"code_dim": 6, "beta": 0.25}),
+    (STAGE1, "quantizer", "tumorgen.methods.vqgan.quantizers.fsq.FSQQuantizer", {"code_dim": 128, "levels": [8, 8, 8]}),
     # the default optimizer's learning rate is 5e-5 there, that of the YAML 1e-3 here
     (STAGE1, "optimizer", "torch.optim.AdamW", {"lr": 1e-3, "weight_decay": 0.01}),
     (STAGE2, "optimizer", "tumorgen.nn.optimizers.GANAdam", {"lr": 5e-5, "beta1": 0.5, "beta2": 0.9}),
@@ -85,16 +85,16 @@ def test_a_new_class_starts_from_its_own_defaults(
 
 def test_what_is_written_for_the_new_class_counts(parsed: Any, tmp_path: Path) -> None:
     sign = {"class_path": "newcomers.SignQuantizer", "init_args": {"beta": 0.5}}
-    words = [*STAGE1, *overlay(tmp_path, quantizer=sign), "--model.quantizer.code_width", 5]
+    words = [*STAGE1, *overlay(tmp_path, quantizer=sign), "--model.quantizer.code_dim", 5]
     section = parsed("fit", *words).model.init_args.quantizer
-    assert (section.init_args.beta, section.init_args.code_width) == (0.5, 5)
+    assert (section.init_args.beta, section.init_args.code_dim) == (0.5, 5)
     # the same class again changes one option and keeps the others
-    words += ["--model.quantizer", '{"class_path": "newcomers.SignQuantizer", "init_args": {"code_width": 7}}']
-    with pytest.raises(InputError, match=r"--model\.quantizer\.code_width: stands before --model\.quantizer, which"):
+    words += ["--model.quantizer", '{"class_path": "newcomers.SignQuantizer", "init_args": {"code_dim": 7}}']
+    with pytest.raises(InputError, match=r"--model\.quantizer\.code_dim: stands before --model\.quantizer, which"):
         parsed("fit", *words)
     del words[-4:-2]
     section = parsed("fit", *words).model.init_args.quantizer
-    assert (section.init_args.beta, section.init_args.code_width) == (0.5, 7)
+    assert (section.init_args.beta, section.init_args.code_dim) == (0.5, 7)
 
 
 def test_a_new_data_module_starts_afresh(parsed: Any) -> None:

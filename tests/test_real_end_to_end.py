@@ -108,7 +108,7 @@ def test_both_folds_train(tokenizers: list[Path], split: CohortSplit) -> None:
     for fold, run in enumerate(tokenizers):
         model = load_method(run / "checkpoints" / "last.ckpt", VQGAN)
         assert model.class_names == ("0", "1")
-        assert (model.roi_size, model.spacing, int(model.batches_seen)) == (32, 4.0, STEPS)
+        assert (model.roi_size, model.spacing, model.updates) == (32, 4.0, STEPS)
         assert model.origin == Origin(split.key.split, fold, split.key.hashes(patients_of(split, fold, "train")))
         pixel = curve(run, "train/pixel")
         assert np.mean(pixel[-5:]) < 0.5 * np.mean(pixel[:2])

@@ -17,6 +17,7 @@ from data_modules.files import atomic_path
 from tumorgen.__main__ import TRAINING
 from tumorgen.commands.words import as_words, asks_for_help, check_typed, early_settings
 from tumorgen.methods.loading import architecture, build, find_class, load_weights, read_checkpoint
+from tumorgen.methods.method import Method
 from tumorgen.methods.trust import trusting
 from tumorgen.parsing import Parser, add_trust
 from tumorgen.runs.artifacts import VolumeArtifact
@@ -239,7 +240,7 @@ class TumorgenCLI(LightningCLI):
             plugins = trainer["plugins"] or []
             trainer["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableCheckpoints()]
         if trainer["strategy"] == "ddp":
-            trainer["strategy"] = getattr(self.model, "ddp_strategy", "ddp")
+            trainer["strategy"] = self.model.ddp_strategy if isinstance(self.model, Method) else "ddp"
         return super().instantiate_trainer(**kwargs)
 
     def _checkpoints(self) -> list[ModelCheckpoint]:
@@ -248,12 +249,12 @@ class TumorgenCLI(LightningCLI):
         Two callbacks: with `save_last`, Lightning 2.6 writes `last.ckpt` only when the figure has improved, and only after
         validation.
         """
-        folder, monitor = self.run.checkpoints, getattr(self.model, "monitor", None)
-        monitor = getattr(self.model, "selection", monitor)  # the same figure with ties broken
+        folder = self.run.checkpoints
         last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        if monitor is None:
+        if not isinstance(self.model, Method) or self.model.monitor is None:
             return [last]
-        mode = getattr(self.model, "monitor_mode", "min")
+        monitor = self.model.selection or self.model.monitor
+        mode = self.model.monitor_mode
         return [ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False), last]
 
 

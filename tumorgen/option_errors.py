@@ -8,7 +8,7 @@ _NOISE = re.compile(r"Does not validate|Subtypes:|Errors:|Expected a <class 'Non
 def one_line(report: str) -> str:
     """The innermost statement of a report, with the full key that it is about.
 
-    For example `model.quantizer: option 'decai' is not accepted by tumorgen.methods.vqgan.quantizers.CosineEMAQuantizer.`
+    For example `model.quantizer: option 'decai' is not accepted by CosineEMAQuantizer.`
     """
     keys: list[str] = []
     owner, statement, depth = "", "", -1

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from tumorgen.methods.vqgan.autoencoder import Decoder
-from tumorgen.methods.vqgan.codebook import collect_hits
 from tumorgen.methods.vqgan.discriminator import PatchDiscriminator3D
 from tumorgen.methods.vqgan.image_gradient import SPATIAL, image_gradient_loss
+from tumorgen.methods.vqgan.quantizers.codebook import collect_hits
 from tumorgen.nn.upsampling import PixelShuffleLevel, UpsampleConv3d, UpsampleLevel
 
 CHANNELS_LAST = torch.channels_last_3d

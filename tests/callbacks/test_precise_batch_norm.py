@@ -6,7 +6,7 @@ from torch import nn
 from toy import Blobs, ToyDataModule
 
 from data_modules.base import Item
-from tumorgen.callbacks.precise_batch_norm import FreshStatistics
+from tumorgen.callbacks.precise_batch_norm import PreciseBatchNorm
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.classifier.networks import SmallCNN
 
@@ -50,7 +50,7 @@ def norms(model: nn.Module) -> list[nn.BatchNorm3d]:
 
 def test_statistics_are_those_of_all_training_volumes() -> None:
     """One batch of all of them, brute force: what the first norm sees is what it goes by afterwards."""
-    model = fitted(FreshStatistics())
+    model = fitted(PreciseBatchNorm())
     data = ToyDataModule(count=8)
     data.setup("fit")
     volumes = torch.stack([item["volume"] for item in data.train])
@@ -65,7 +65,7 @@ def test_statistics_are_those_of_all_training_volumes() -> None:
 
 
 def test_trained_weights_are_the_same_with_and_without() -> None:
-    plain, fresh = fitted(), fitted(FreshStatistics())
+    plain, fresh = fitted(), fitted(PreciseBatchNorm())
     for (name, a), b in zip(plain.named_parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b), name
     assert not torch.equal(norms(plain)[0].running_mean, norms(fresh)[0].running_mean)
@@ -74,5 +74,5 @@ def test_trained_weights_are_the_same_with_and_without() -> None:
 def test_a_model_that_is_only_looked_at_stays_as_it_is() -> None:
     model = GradeClassifier(roi_size=16, spacing=8.0, network=SmallCNN)
     norms(model)[0].running_mean.fill_(7.0)
-    trainer(FreshStatistics()).validate(model, ToyDataModule(), verbose=False)
+    trainer(PreciseBatchNorm()).validate(model, ToyDataModule(), verbose=False)
     assert set(norms(model)[0].running_mean.tolist()) == {7.0}

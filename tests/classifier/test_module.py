@@ -90,7 +90,7 @@ def test_testing_takes_everything_from_the_checkpoint(finished: Path, tmp_path: 
     )
 
 
-def test_validating_repeats_the_figures_of_training(finished: Path, tmp_path: Path) -> None:
+def test_validating_repeats_the_metrics_of_training(finished: Path, tmp_path: Path) -> None:
     last = finished / "checkpoints" / "last.ckpt"
     words = ["--data", "toy.ToyDataModule", "--ckpt_path", last, "--runs_dir", tmp_path, "--trainer.accelerator", "cpu"]
     assert tumorgen("validate", *words, *QUIET) == 0
@@ -110,7 +110,7 @@ def test_resumed_equals_uninterrupted(finished: Path, tmp_path: Path) -> None:
         assert whole["epoch"] == resumed["epoch"]
         for key, value in whole["state_dict"].items():
             assert torch.equal(value, resumed["state_dict"][key]), key
-    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "origin"}
+    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "updates", "origin"}
 
 
 def test_a_checkpoint_tells_whom_it_was_trained_on(finished: Path) -> None:

@@ -121,7 +121,7 @@ def test_every_tensor_of_the_published_size_has_its_place(stage: int) -> None:
     state = assemble(file, layout, parts)
     with torch.device("meta"):
         vqgan = VQGAN(**facts, **{name: partial(part, **options) for name, (part, options) in parts.items()})
-        assert sum(p.numel() for p in vqgan.encoder.parameters()) == 25_156_384
+        assert sum(p.numel() for p in vqgan.model.encoder.parameters()) == 25_156_384
         expected = vqgan.state_dict()
         if stage == 2:
             expected = {f"tokenizer.{k}": v for k, v in FrozenTokenizer(vqgan).state_dict().items()}
@@ -149,9 +149,9 @@ def test_the_imported_tokenizer_computes_what_the_published_one_does(stage1, vol
         model, published, volume = model.double(), published.double(), volume.double()
         z = published.features(volume)
         score, logits = published.importance(z)
-        close(model.pre_quantizer(model.encoder(volume)), z)
-        close(model.importance(z).scores, score)
-        close(model.importance(z).logits, logits)
+        close(model.model.pre_quantizer(model.model.encoder(volume)), z)
+        close(model.model.importance(z).scores, score)
+        close(model.model.importance(z).logits, logits)
         close_volumes(model.decode(codes), published.decode(codes))
     assert published.decode(codes).std() > 0.05
 
@@ -184,18 +184,18 @@ def test_the_imported_transformer_computes_what_the_published_one_does(stage2, v
 def test_the_transformer_brings_its_own_codebook(stage2) -> None:
     path, published = stage2
     tokenizer, section = read_tokenizer(path)
-    assert torch.equal(tokenizer.quantizer.codebook, published.t["Codebook.embedding.weight"])
+    assert torch.equal(tokenizer.model.quantizer.codebook, published.t["Codebook.embedding.weight"])
     assert tokenizer.spacing == 1.5
     assert section["origin"]["unknown"] is True
 
 
 def test_the_codebook_is_not_initialised_again(stage1, volume) -> None:
     model = load_method(stage1[0], VQGAN)
-    assert bool(model.quantizer.initialised)
-    model.quantizer.train()
-    before = model.quantizer.codebook.clone()
-    model.quantizer(model.pre_quantizer(model.encoder(volume)).detach())
-    assert (model.quantizer.codebook * before).sum(1).min() > 0.9, "codes drift, they do not jump"
+    assert bool(model.model.quantizer.initialised)
+    model.model.quantizer.train()
+    before = model.model.quantizer.codebook.clone()
+    model.model.quantizer(model.model.pre_quantizer(model.model.encoder(volume)).detach())
+    assert (model.model.quantizer.codebook * before).sum(1).min() > 0.9, "codes drift, they do not jump"
 
 
 def test_a_new_discriminator_is_the_same_every_time(tmp_path: Path, stage1) -> None:
@@ -251,7 +251,7 @@ def test_imported_checkpoints_train_and_sample_like_others(stage1, stage2, tmp_p
     words = ["--config", TINY_TRANSFORMER, *data, "--model.tokenizer", stage1[0], "--trainer.max_epochs", 1]
     assert tumorgen("fit", *words, *quiet) == 0
     trained = load_method(only_run("tiny-transformer") / "checkpoints/last.ckpt", MaskedTransformer)
-    assert torch.equal(trained.tokenizer.quantizer.codebook, stage1[1].t["Codebook.embedding.weight"])
+    assert torch.equal(trained.tokenizer.model.quantizer.codebook, stage1[1].t["Codebook.embedding.weight"])
     assert trained.origin.unknown, "those behind the tokenizer stay unknown"
     assert len(trained.origin.patients) == 4
     request = ["--data", "data_modules.request.SamplingRequest", "--data.counts", "{LGG: 1, HGG: 1}"]

@@ -82,7 +82,7 @@ def test_the_sheet_shows_the_volumes_that_are_measured(tmp_path: Path, sheets: l
     assert model.sampled == [(0, 0), (0, 2), (0, 4), (1, 1), (1, 3), (1, 5)], "each volume is sampled once"
     ((_, rows),) = sheets
     assert [title for title, _ in rows] == ["real LGG", "generated LGG", "real HGG", "generated HGG"]
-    again = model.sample(torch.tensor([0, 0]), [0, 2])[:, 0].numpy()
+    again = model.sample_classes(["LGG", "LGG"], [0, 2])[:, 0].numpy()
     assert np.array_equal(dict(rows)["generated LGG"], again)
 
 

@@ -9,9 +9,10 @@ from stage2_probes import Noise
 from torch import Tensor
 from toy import ToyDataModule
 
+from data_modules.condition import Condition
 from tumorgen.metrics.metric import Measure, Metric, Real, Volumes
 from tumorgen.results.records import Record
-from tumorgen.types import Labels, Volume
+from tumorgen.types import Volume
 
 
 class Clock:
@@ -29,12 +30,13 @@ class Learner(Noise):
 
     def __init__(self, clock: Clock, sampling: float) -> None:
         super().__init__()
+        self.hparams.pop("clock")  # no data that a checkpoint could hold
         self.clock, self.sampling = clock, sampling
         self.number = torch.nn.Parameter(torch.zeros(()))
 
-    def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
+    def sample(self, condition: Condition, seeds: Sequence[int]) -> Volume:
         self.clock.now += self.sampling * len(seeds)
-        return super().sample(labels, seeds)
+        return super().sample(condition, seeds)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.clock.now += 1.0

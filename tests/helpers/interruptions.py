@@ -84,4 +84,4 @@ class Setback(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch >= self.epoch:
-            pl_module.decoder.last_layer.data.fill_(10.0)
+            pl_module.model.decoder.last_layer.data.fill_(10.0)

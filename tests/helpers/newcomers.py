@@ -1,14 +1,14 @@
 """Classes of a user's own, outside of tumorgen."""
 
 from tumorgen.methods.transformer.decoding import CachedAutoregressive
-from tumorgen.methods.vqgan.quantizers import FSQQuantizer
+from tumorgen.methods.vqgan.quantizers.fsq import FSQQuantizer
 
 
 class SignQuantizer(FSQQuantizer):
-    """Four bits; `beta` and `code_width` are options of the shipped codebook too, with other defaults."""
+    """Four bits; `beta` and `code_dim` are options of the shipped codebook too, with other defaults."""
 
-    def __init__(self, code_width: int = 6, beta: float = 0.25) -> None:
-        super().__init__((2, 2, 2, 2), code_width)
+    def __init__(self, code_dim: int = 6, beta: float = 0.25) -> None:
+        super().__init__((2, 2, 2, 2), code_dim)
         self.beta = beta
 
 

@@ -7,10 +7,11 @@ import lightning as L
 import torch
 from toy import ToyDataModule
 
+from data_modules.condition import Condition
 from data_modules.origin import Origin
 from tumorgen.methods.generator import Generator
 from tumorgen.methods.transformer.decoding import CachedAutoregressive
-from tumorgen.types import Labels, Volume
+from tumorgen.types import Volume
 
 
 class FixedData(ToyDataModule):
@@ -62,15 +63,14 @@ class Noise(Generator):
     """Smooth noise that depends on class and seed; counts what it samples."""
 
     def __init__(self, roi_size: int = 8, fail_at: int | None = None) -> None:
-        super().__init__()
-        self.class_names, self.roi_size, self.spacing = ("LGG", "HGG"), roi_size, 2.0
+        super().__init__(("LGG", "HGG"), roi_size, 2.0, in_channels=1)
         self.origin = Origin("s", 0, ("p",))
         self.fail_at = fail_at
         self.sampled: list[tuple[int, int]] = []
 
-    def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
+    def sample(self, condition: Condition, seeds: Sequence[int]) -> Volume:
         volumes = []
-        for label, seed in zip(labels.tolist(), seeds, strict=True):
+        for label, seed in zip(condition.label.tolist(), seeds, strict=True):
             if len(self.sampled) == self.fail_at:
                 raise RuntimeError("killed")
             self.sampled.append((label, seed))

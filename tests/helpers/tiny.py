@@ -12,7 +12,10 @@ from toy import ToyDataModule
 from tumorgen.methods.loading import build
 from tumorgen.methods.vqgan.module import VQGAN
 
-FSQ = {"class_path": "tumorgen.methods.vqgan.quantizers.FSQQuantizer", "init_args": {"levels": [4, 4], "code_width": 8}}
+FSQ = {
+    "class_path": "tumorgen.methods.vqgan.quantizers.fsq.FSQQuantizer",
+    "init_args": {"levels": [4, 4], "code_dim": 8},
+}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

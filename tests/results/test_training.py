@@ -25,7 +25,7 @@ def test_a_run_is_read_with_its_newest_pictures(tmp_path):
     assert run.curves["val/psnr"][-1] == (59, 25.0)
 
 
-def test_figures_of_validation_are_records_of_the_run(tmp_path):
+def test_metrics_of_validation_are_records_of_the_run(tmp_path):
     run = read_run(run_folder(tmp_path / "vqgan" / "a"))
     records = run.records()
     assert set(records) == {"val/l1", "val/l1_HGG", "val/psnr"}

@@ -24,7 +24,7 @@ from tumorgen.benchmark.data import Fold, Generated
 from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
 from tumorgen.benchmark.results import Case, TrainingResult
-from tumorgen.callbacks.precise_batch_norm import FreshStatistics
+from tumorgen.callbacks.precise_batch_norm import PreciseBatchNorm
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.methods.loading import build
 from tumorgen.runs.packages import package_versions
@@ -125,9 +125,9 @@ class ArmTrainer:
             model.load_state_dict(self._pretrain(model, dataset, training, fold, settings))
         dataset = fold.training_set(training.arm.training, generated, training.seed)
         volumes["training"] = len(dataset)
-        best = BestWeights(model.monitor)
+        best = BestWeights(str(model.monitor))
         loaders = Loaders(dataset, fold, self.budget.steps, training.seed, training.arm.training.augmented)
-        self._fit(model, loaders, [FreshStatistics(), best], val_check_interval=self.budget.steps // self.budget.looks)
+        self._fit(model, loaders, [PreciseBatchNorm(), best], val_check_interval=self.budget.steps // self.budget.looks)
         model.load_state_dict(best.weights)
         return TrainingResult(
             name=training.name,

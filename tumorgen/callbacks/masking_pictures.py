@@ -5,23 +5,16 @@ from typing import Any
 import lightning as L
 import numpy.typing as npt
 from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor
 
+from data_modules.base import Item
 from tumorgen.callbacks.pictures import log_picture
 from tumorgen.methods.transformer.module import MaskedTransformer
 from tumorgen.results.masking import MaskedCase, masking_sheet
 
 
 class MaskingPictures(L.Callback):
-    """One sheet per class at the start of training; tokenizer and masking stay as they are, so it would not change.
-
-    Args:
-        seed: Seed of the corruption that is shown.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    """One sheet per class at the start of training; tokenizer and masking stay as they are, so it would not change."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws the sheets; the random numbers of training are not touched."""
@@ -36,19 +29,18 @@ class MaskingPictures(L.Callback):
             if item["label"] in waiting:
                 waiting.remove(item["label"])
                 name = pl_module.class_names[item["label"]]
-                case = self._case(pl_module, item["volume"], f"{name} {item['case']}")
-                log_picture(trainer, f"masking_{name}", masking_sheet(case))
+                log_picture(trainer, f"masking_{name}", masking_sheet(self._case(pl_module, item, name)))
             if not waiting:
                 break
 
-    def _case(self, model: MaskedTransformer, volume: Float[Tensor, "C D H W"], title: str) -> MaskedCase:
+    def _case(self, model: MaskedTransformer, item: Item, name: str) -> MaskedCase:
+        volume = item["volume"]
         tokens, scores = model.tokenizer.encode(volume[None].to(model.device))
-        corrupted = model.corrupt(tokens, scores, self.seed)
+        corrupted = model.corrupt(tokens, scores, [item["case"]])
         depth, rows, columns = model.tokenizer.grid
 
         def on_grid(values: Tensor) -> npt.NDArray[Any]:
             return rearrange(values[0].cpu(), "(d h w) -> d h w", d=depth, h=rows, w=columns).numpy()
 
-        return MaskedCase(
-            title, volume[0].numpy(), on_grid(scores), on_grid(corrupted.masked), on_grid(corrupted.replaced)
-        )
+        parts = (on_grid(scores), on_grid(corrupted.masked), on_grid(corrupted.replaced))
+        return MaskedCase(f"{name} {item['case']}", volume[0].numpy(), *parts)

@@ -6,7 +6,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 
-class FreshStatistics(L.Callback):
+class PreciseBatchNorm(L.Callback):
     """Estimates the running statistics of batch norms anew, on training volumes, before every look at the validation part.
 
     Tumours fill few voxels, and how many differs from batch to batch: running averages lag behind weights that still change, so

@@ -1,9 +1,8 @@
 """The downstream grade classifier as a LightningModule: what synthetic tumours are judged by (poster, downstream task)."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
-import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -11,18 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
-from data_modules.base import Batch, origin_of
+from data_modules.base import Batch
 from data_modules.errors import InputError
-from data_modules.origin import Origin
-from tumorgen import __version__
-from tumorgen.classifier.figures import GradeFigures, selection_score
+from tumorgen.classifier.metrics import GradeMetrics, selection_score
 from tumorgen.classifier.networks import Logits, NetworkFactory, SmallCNN
-from tumorgen.methods.method import planned_batches
+from tumorgen.methods.method import Method
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory
 from tumorgen.types import Volume
 
 
-class GradeClassifier(L.LightningModule):
+class GradeClassifier(Method):
     """Tells the classes of tumour regions apart; logs AUC, F1, accuracy, precision and recall of the positive class.
 
     The best checkpoint is that of the highest validation AUC, see `selection_score`.
@@ -42,10 +39,11 @@ class GradeClassifier(L.LightningModule):
         InputError: `positive_class` is none of the classes, or there are fewer than two.
     """
 
-    monitor: ClassVar[str] = "val/auc"
-    selection: ClassVar[str] = "val/selection"
-    monitor_mode: ClassVar[str] = "max"
-    runtime_options: ClassVar[tuple[str, ...]] = ()
+    monitor: ClassVar[str | None] = "val/auc"
+    selection: ClassVar[str | None] = "val/selection"
+    monitor_mode: ClassVar[Literal["min", "max"]] = "max"
+
+    held_out: GradeMetrics
 
     class_weights: Tensor
 
@@ -61,8 +59,7 @@ class GradeClassifier(L.LightningModule):
         optimizer: OptimizerFactory = AdamW,
         schedule: ScheduleFactory = CosineSchedule,
     ) -> None:
-        super().__init__()
-        self.class_names = tuple(class_names)
+        super().__init__(class_names, roi_size, spacing, in_channels)
         if len(self.class_names) < 2:
             raise InputError(
                 f"--data: the only class is {', '.join(self.class_names)}; a classifier needs two or more."
@@ -72,15 +69,12 @@ class GradeClassifier(L.LightningModule):
                 f"model.positive_class is {positive_class}; expected one of the data's classes: "
                 f"{', '.join(self.class_names)}."
             )
-        self.save_hyperparameters()
-        self.roi_size, self.spacing, self.in_channels = roi_size, spacing, in_channels
         self.positive_class = positive_class or self.class_names[-1]
         self.network = network(len(self.class_names), in_channels)
         self.balanced_loss = balanced_loss
         self.optimizer, self.schedule = optimizer, schedule
         self.register_buffer("class_weights", torch.ones(len(self.class_names)))
-        self.origin = Origin()
-        self.held_out = GradeFigures(self.class_names.index(self.positive_class))
+        self.held_out = GradeMetrics(self.class_names.index(self.positive_class))
 
     def forward(self, volume: Volume) -> Logits:
         """Logits of volumes in [-1, 1]."""
@@ -92,13 +86,11 @@ class GradeClassifier(L.LightningModule):
         return self.network(volume).float().softmax(1)
 
     def setup(self, stage: str) -> None:
-        """Notes the training patients, its own and those behind generated volumes, and how frequent the classes are."""
-        if stage != "fit":
-            return
-        data = self.trainer.datamodule
-        self.origin = origin_of(data).joined(self.origin)
-        if self.balanced_loss:
-            counts = torch.bincount(torch.as_tensor(data.train.labels), minlength=len(self.class_names))
+        """Counts how frequent the classes are."""
+        super().setup(stage)
+        if stage == "fit" and self.balanced_loss:
+            labels = self.trainer.datamodule.train.labels
+            counts = torch.bincount(torch.as_tensor(labels), minlength=len(self.class_names))
             self.class_weights.copy_(counts.sum() / (len(counts) * counts.clamp_min(1)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -109,46 +101,17 @@ class GradeClassifier(L.LightningModule):
         self.log("train/accuracy", (logits.detach().argmax(1) == labels).float().mean())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
-        self._held_out_step(batch)
+    def held_out_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the held-out metrics."""
+        self.held_out.update(self.network(batch["volume"]), batch["label"], batch["case"])
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
-        self._held_out_step(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the figures of the validation cases."""
-        self._log_held_out("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the figures of the test fold."""
-        self._log_held_out("test")
+    def log_held_out(self, part: str) -> Mapping[str, Tensor]:
+        """Logs the metrics, and what the best epoch is chosen by."""
+        found = super().log_held_out(part)
+        if part == "val":
+            self.log(str(self.selection), selection_score(found["auc"], found["loss"]))
+        return found
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, its learning rate changing step by step."""
-        optimizer = self.optimizer(self.network.parameters())
-        planned_batches(self.trainer, optimizers=1)  # refuses a run without an end
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, steps), "interval": "step", "name": "learning_rate"},
-        }
-
-    def _held_out_step(self, batch: Batch) -> None:
-        self.held_out.update(self.network(batch["volume"]), batch["label"], batch["case"])
-
-    def _log_held_out(self, part: str) -> None:
-        figures = self.held_out.compute()
-        self.held_out.reset()
-        self.log_dict({f"{part}/{name}": value for name, value in figures.items()})
-        if part == "val":
-            self.log(self.selection, selection_score(figures["auc"], figures["loss"]))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what cannot be read off the weights: version and origin."""
-        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the origin over; a run that goes on may have added patients."""
-        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
+        return self.scheduled(self.optimizer, self.network.parameters(), self.schedule)

@@ -96,7 +96,7 @@ def summary(file: "PublishedFile", imported: "Imported") -> list[str]:
         f"stage {file.stage} of the published code: {imported.taken} tensors taken, {imported.ignored.total()} ignored",
         *(f"  ignored {number}: {reason}" for reason, number in imported.ignored.items()),
         *(["  ignored: state of the optimizer"] if file.has_optimizer else []),
-        f"tokenizer: {sizes.roi_size}^3 voxels, {sizes.grid}^3 tokens, {sizes.num_codes} codes of width {sizes.code_width}, "
+        f"tokenizer: {sizes.roi_size}^3 voxels, {sizes.grid}^3 tokens, {sizes.num_codes} codes of width {sizes.code_dim}, "
         f"channels {', '.join(map(str, sizes.channels))}",
         f"classes: {', '.join(imported.class_names)}",
     ]

@@ -195,7 +195,7 @@ def run_progress(trainer: L.Trainer, model: L.LightningModule) -> tuple[float, b
     """The share of all training batches that is done, in (0, 1], and whether this validation is the last."""
     if trainer.max_epochs in (None, -1) and trainer.max_steps < 0:
         return 1.0, False  # a run without an end holds nothing back for it
-    total = planned_batches(trainer, getattr(model, "steps_per_batch", 1 / trainer.accumulate_grad_batches))
+    total = planned_batches(trainer, model)
     done = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
     epochs = trainer.check_val_every_n_epoch
     between = trainer.val_check_batch if epochs in (None, 1) else epochs * trainer.num_training_batches

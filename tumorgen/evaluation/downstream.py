@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tumorgen.classifier.figures import figures_of
+from tumorgen.classifier.metrics import metrics_of
 from tumorgen.classifier.quick import train_quickly
 from tumorgen.metrics.distances import reduced
 from tumorgen.metrics.metric import Measure, Metric, Real, Volumes, at_least_one, joined
@@ -95,4 +95,4 @@ class DownstreamAUC(Metric):
             with torch.no_grad():
                 parts = [network(some).softmax(1)[:, -1] for some in tested.split(_AT_ONCE)]
             scores += torch.cat(parts) / self.networks
-        return float(figures_of(scores, positive)["auc"])
+        return float(metrics_of(scores, positive)["auc"])

@@ -78,8 +78,7 @@ def draw(trainer: L.Trainer, model: Generator, label: int, number: int) -> Volum
         seeds = seeds_of(label, len(model.class_names), number)
         for start in range(0, number, SAMPLED_AT_ONCE):
             some = seeds[start : start + SAMPLED_AT_ONCE]
-            labels = torch.full((len(some),), label, device=model.device)
-            drawn.append(model.sample(labels, some).float().cpu())
+            drawn.append(model.sample_classes([model.class_names[label]] * len(some), some).float().cpu())
     return torch.cat(drawn)
 
 

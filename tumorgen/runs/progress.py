@@ -31,7 +31,7 @@ class TimeLeft(L.Callback):
     ) -> None:
         """Prints a line when it is time for one."""
         now, done = time.monotonic(), self._done(trainer)
-        total = planned_batches(trainer, getattr(pl_module, "steps_per_batch", 1 / trainer.accumulate_grad_batches))
+        total = planned_batches(trainer, pl_module)
         if not trainer.is_global_zero or (now - self._printed < self.every and done != total):
             return
         self._printed = now

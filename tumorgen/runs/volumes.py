@@ -96,7 +96,9 @@ class VolumeWriter(BasePredictionWriter):
         if prediction.shape[1] != 1:
             raise InputError(f"{prediction.shape[1]} channels per volume; this version writes volumes of one sequence.")
         volumes = prediction[:, 0].float().cpu().numpy()
-        for volume, label, seed, name in zip(volumes, batch["label"], batch["seed"], batch["name"], strict=True):
+        for volume, label, seed, name in zip(
+            volumes, batch["condition"].label, batch["seed"], batch["name"], strict=True
+        ):
             self._written[name] = {
                 "file": f"{name}.nii.gz",
                 "class": pl_module.class_names[int(label)],

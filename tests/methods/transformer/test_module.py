@@ -16,7 +16,7 @@ from toy import TOY_KEY, Blobs, ToyDataModule
 
 from data_modules.origin import Origin
 from tumorgen.methods.loading import build
-from tumorgen.methods.transformer.held_out import TokenFigures
+from tumorgen.methods.transformer.held_out import TokenMetrics
 from tumorgen.methods.transformer.module import MaskedTransformer
 
 PUBLISHED_DRAWS = ("index_proportional_draws", "exclude_slice_changes", "raster_neighbours", "fill_in_raster_order")
@@ -86,7 +86,7 @@ def test_the_loss_is_the_cross_entropy_of_all_original_tokens(batch: dict[str, A
     loss, logged = loss_and_log(model, batch)
     tokens, scores = model.tokenizer.encode(batch["volume"])
     torch.manual_seed(7)
-    corrupted = model.masking(tokens, scores, (4, 4, 4), model.vocabulary)
+    corrupted = model.masking(tokens, scores, (4, 4, 4), model.vocabulary, model.draws(batch, "mask"))
     inputs = torch.cat([batch["label"][:, None] + 17, corrupted.inputs[:, :-1]], dim=1)
     entropy = F.cross_entropy(model.network(inputs).flatten(0, 1), tokens.flatten(), reduction="none").view(4, 64)
     assert loss.item() == pytest.approx(entropy.mean().item(), rel=1e-6)
@@ -206,7 +206,7 @@ def test_cases_met_in_validation_first_can_be_trained_on() -> None:
 
 def test_figures_are_means_over_positions_by_kind_and_class() -> None:
     torch.manual_seed(0)
-    figures, rows = TokenFigures(("LGG", "HGG", "none")), []
+    figures, rows = TokenMetrics(("LGG", "HGG", "none")), []
     for size in (3, 2):
         logits, tokens = torch.randn(size, 10, 5), torch.randint(4, (size, 10))
         corrupted, labels = torch.rand(size, 10) < 0.4, torch.randint(2, (size,))
@@ -230,8 +230,11 @@ def test_validation_corrupts_the_same_way_every_time(batch: dict[str, Any]) -> N
     model = tiny()
     tokens, scores = model.tokenizer.encode(batch["volume"])
     state = torch.get_rng_state()
-    first, again, other = (model.corrupt(tokens, scores, seed) for seed in (3, 3, 4))
+    first, again = (model.corrupt(tokens, scores, batch["case"]) for _ in range(2))
+    other = model.corrupt(tokens, scores, [f"other {case}" for case in batch["case"]])
+    alone = model.corrupt(tokens[:1], scores[:1], batch["case"][:1])
     assert torch.equal(first.inputs, again.inputs)
+    assert torch.equal(first.inputs[:1], alone.inputs), "whatever batch a case is in"
     assert not torch.equal(first.masked, other.masked)
     assert torch.equal(state, torch.get_rng_state())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tumorgen.methods.vqgan.quantizers import CosineEMAQuantizer
+from tumorgen.methods.vqgan.quantizers.cosine_ema import CosineEMAQuantizer
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from sklearn.metrics import pairwise_distances_argmin
 
 from data_modules.errors import InputError
-from tumorgen.methods.vqgan import codebook as book
+from tumorgen.methods.vqgan.quantizers import codebook as book
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tumorgen.methods.vqgan.quantizers import FSQQuantizer
+from tumorgen.methods.vqgan.quantizers.fsq import FSQQuantizer
 
 
 @pytest.fixture(autouse=True)

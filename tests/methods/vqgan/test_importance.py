@@ -15,7 +15,7 @@ def _seed():
 
 
 def small(**options):
-    return ImportanceScoreNet(**{"num_classes": 3, "grid": 4, "code_width": 8, "hidden": 64} | options)
+    return ImportanceScoreNet(**{"num_classes": 3, "grid": 4, "code_dim": 8, "hidden": 64} | options)
 
 
 def test_published_size():

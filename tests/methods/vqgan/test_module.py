@@ -205,7 +205,7 @@ def test_an_incomplete_group_at_the_end_of_an_epoch_steps_too() -> None:
     trainer, steps = train(model, count=6, batch_size=2, epochs=2, callbacks=(diary,))
     assert len(steps) == 6
     assert len(diary.pages) == 2 * 2 * 2, "two sides, two epochs, two steps each"
-    assert int(model.batches_seen) == 6
+    assert model.updates == 6
     for config in trainer.lr_scheduler_configs:
         assert config.scheduler.last_epoch == config.scheduler.steps == 4, "the schedule ends with the run, not before"
         assert config.scheduler.get_last_lr() == [pytest.approx(3e-7)]
@@ -258,9 +258,9 @@ def test_steps_end_a_run_as_planned() -> None:
 def test_bf16_agrees_with_fp32_and_keeps_the_codebook_in_fp32(curve: list[dict[str, Tensor]]) -> None:
     model = tiny_vqgan()
     _, steps = train(model, epochs=2, precision="bf16-mixed")
-    assert model.quantizer.codebook.dtype == torch.float32
+    assert model.model.quantizer.codebook.dtype == torch.float32
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    torch.testing.assert_close(model.quantizer.codebook.norm(dim=1), torch.ones(16))
+    torch.testing.assert_close(model.model.quantizer.codebook.norm(dim=1), torch.ones(16))
     for name in ("total", "pixel", "image_gradient", "importance"):
         assert float(steps[0][f"train/{name}"]) == pytest.approx(float(curve[0][f"train/{name}"]), rel=0.05), name
     assert all(value.isfinite() for step in steps for value in step.values())
@@ -274,7 +274,7 @@ def test_mixed_precision_on_a_gpu(precision: str) -> None:
         max_epochs=4, accelerator="gpu", devices=1, precision=precision, logger=False, enable_checkpointing=False
     )
     trainer.fit(model, ToyDataModule())
-    assert model.quantizer.codebook.dtype == torch.float32
+    assert model.model.quantizer.codebook.dtype == torch.float32
     assert all(value.isfinite().all() for value in model.state_dict().values() if value.is_floating_point())
 
 
@@ -300,7 +300,7 @@ def test_options_of_speed_and_memory_do_not_change_the_result(compute: dict[str,
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_channels_last_reaches_weights_and_volumes(channels_last: bool) -> None:
     model = tiny_vqgan(compute={"channels_last": channels_last})
-    weight = model.encoder.levels[1][0][0].weight
+    weight = model.model.encoder.levels[1][0][0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d) is channels_last
     volume = torch.zeros(2, 3, 4, 4, 4)
     assert model._layout(volume).is_contiguous(memory_format=torch.channels_last_3d) is channels_last
@@ -311,7 +311,7 @@ def test_checkpointed_levels_are_computed_twice() -> None:
     for levels in (0, 1):
         model, calls = tiny_vqgan(compute={"checkpoint_levels": levels}), []
         # before, since recomputation stops inside the level, with the last tensor that is needed
-        model.encoder.levels[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        model.model.encoder.levels[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         train(model, limit_train_batches=1)
         counts.append(len(calls))
     assert counts == [1, 2]
@@ -324,7 +324,11 @@ def test_compile_compiles_the_three_large_networks(monkeypatch: pytest.MonkeyPat
     assert compiled == []
     model = tiny_vqgan(compute={"compile": True})
     train(model, limit_train_batches=1)
-    assert [id(part) for part in compiled] == [id(model.encoder), id(model.decoder), id(model.discriminator)]
+    assert [id(part) for part in compiled] == [
+        id(model.model.encoder),
+        id(model.model.decoder),
+        id(model.discriminator),
+    ]
 
 
 # ---------------------------------------------------------------------- parts that are exchanged
@@ -332,11 +336,11 @@ def test_compile_compiles_the_three_large_networks(monkeypatch: pytest.MonkeyPat
 
 def test_fsq_has_no_commitment_and_trains() -> None:
     model = tiny_vqgan(quantizer=FSQ)
-    before = model.quantizer.project_in.weight.detach().clone()
+    before = model.model.quantizer.project_in.weight.detach().clone()
     _, steps = train(model)
     assert all(step["train/commitment"] == 0 for step in steps)
-    assert not torch.equal(before, model.quantizer.project_in.weight)
-    assert model.quantizer.num_codes == model.training_codes.num_codes == 16
+    assert not torch.equal(before, model.model.quantizer.project_in.weight)
+    assert model.model.quantizer.num_codes == model.training_codes.num_codes == 16
 
 
 MRI = {"class_path": "tumorgen.methods.vqgan.perceptual.MRIPerceptual"}
@@ -389,8 +393,17 @@ def test_published_numbers_of_parameters(overlays: list[str], encoder: int, deco
         settings = merged(settings, read_yaml(ROOT / "experiments" / overlay))
     with torch.device("meta"):
         model = build(settings["model"]["class_path"], settings["model"].get("init_args", {}), VQGAN)
-    assert (count(model.encoder), count(model.decoder), count(model.discriminator)) == (encoder, decoder, 11_049_665)
-    assert (model.roi_size, model.grid, model.quantizer.num_codes, model.quantizer.code_width) == (128, 8, 512, 128)
+    assert (count(model.model.encoder), count(model.model.decoder), count(model.discriminator)) == (
+        encoder,
+        decoder,
+        11_049_665,
+    )
+    assert (model.roi_size, model.model.grid, model.model.quantizer.num_codes, model.model.quantizer.code_dim) == (
+        128,
+        8,
+        512,
+        128,
+    )
 
 
 def test_a_share_outside_of_the_run_is_refused() -> None:
@@ -421,17 +434,17 @@ def test_encode_then_decode_is_the_forward_pass(trained: VQGAN) -> None:
 
 
 def test_held_out_figures_are_those_of_the_validation_cases(trained: VQGAN) -> None:
-    buffers = values_of(trained.quantizer)
+    buffers = values_of(trained.model.quantizer)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.validate(trained, ToyDataModule(batch_size=3), verbose=False)
-    assert equal(buffers, values_of(trained.quantizer)), "validation moves no code"
+    assert equal(buffers, values_of(trained.model.quantizer)), "validation moves no code"
     cases = Blobs(4, 16, 1000)
     x, labels = torch.stack([case["volume"] for case in cases]), torch.tensor([case["label"] for case in cases])
     reference = ReconstructionMetrics()
     with torch.no_grad():
         reference.update(x, trained(x))
         codes = trained.encode(x).codes
-        accuracy = (trained.importance(trained._features(x)).logits.argmax(1) == labels).float().mean()
+        accuracy = (trained.model.importance(trained.model.features(x)).logits.argmax(1) == labels).float().mean()
     for name, value in reference.compute().items():
         assert figures[f"val/{name}"] == pytest.approx(float(value), rel=1e-4), name
     assert figures["val/codebook_usage"] == pytest.approx(len(codes.unique()) / 16)

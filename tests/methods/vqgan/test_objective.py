@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from data_modules.errors import InputError
-from tumorgen.methods.vqgan.discriminator import Judgement
+from tumorgen.methods.vqgan.discriminator import DiscriminatorOutput
 from tumorgen.methods.vqgan.objective import (
     GeneratorTerms,
     VQGANObjective,
@@ -192,7 +192,7 @@ def inputs(size=8):
 
 def test_terms_by_name_with_everything_on():
     given = inputs()
-    real, fake = (Judgement(torch.randn(2, 1, 2, 2, 2), [torch.randn(2, 8, 4, 4, 4)]) for _ in range(2))
+    real, fake = (DiscriminatorOutput(torch.randn(2, 1, 2, 2, 2), [torch.randn(2, 8, 4, 4, 4)]) for _ in range(2))
     result = VQGANObjective(outline=1.0).generator_terms(**given, perceptual=torch.tensor(0.7), real=real, fake=fake)
     expected = {
         "pixel": pixel_loss(given["x"], given["x_hat"]),

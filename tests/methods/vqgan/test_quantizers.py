@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from data_modules.errors import InputError
-from tumorgen.methods.vqgan.quantizers import CosineEMAQuantizer, FSQQuantizer
+from tumorgen.methods.vqgan.quantizers.cosine_ema import CosineEMAQuantizer
+from tumorgen.methods.vqgan.quantizers.fsq import FSQQuantizer
 
 RANK_SCRIPT = Path(__file__).with_name("codebook_rank.py")
 
@@ -20,8 +21,8 @@ def _seed():
     torch.manual_seed(0)
 
 
-def cosine(num_codes=12, code_width=6, **options):
-    return CosineEMAQuantizer(num_codes, code_width, **options)
+def cosine(num_codes=12, code_dim=6, **options):
+    return CosineEMAQuantizer(num_codes, code_dim, **options)
 
 
 def fsq():
@@ -98,7 +99,7 @@ def test_errors_name_what_does_not_fit(build):
     ("build", "message"),
     [
         (lambda: CosineEMAQuantizer(1, 8), "num_codes 1"),
-        (lambda: CosineEMAQuantizer(8, 0), "code_width 0"),
+        (lambda: CosineEMAQuantizer(8, 0), "code_dim 0"),
         (lambda: CosineEMAQuantizer(decay=1.5), "decay"),
         (lambda: CosineEMAQuantizer(revive_after=0), "revive_after"),
         (lambda: FSQQuantizer(()), "levels"),

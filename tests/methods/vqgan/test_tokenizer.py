@@ -82,9 +82,9 @@ def test_checkpoints_without_a_tokenizer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"alone.ckpt: holds a .*MaskedTransformer, expected a .*VQGAN"):
         read_tokenizer(tmp_path / "alone.ckpt")
     checkpoint = torch.load(tokenizer(), weights_only=True)
-    del checkpoint["state_dict"][next(name for name in checkpoint["state_dict"] if name.startswith("decoder."))]
+    del checkpoint["state_dict"][next(name for name in checkpoint["state_dict"] if name.startswith("model.decoder."))]
     torch.save(checkpoint, tmp_path / "torn.ckpt")
-    with pytest.raises(InputError, match=r"torn.ckpt: lacks 1 tensors of its tokenizer \(decoder\."):
+    with pytest.raises(InputError, match=r"torn.ckpt: lacks 1 tensors of its tokenizer \(model\.decoder\."):
         read_tokenizer(tmp_path / "torn.ckpt")
 
 

@@ -33,7 +33,7 @@ from tumorgen.methods.vqgan.autoencoder import Decoder, Encoder
 from tumorgen.methods.vqgan.discriminator import KERNEL, PatchDiscriminator3D
 from tumorgen.methods.vqgan.importance import ImportanceScoreNet
 from tumorgen.methods.vqgan.module import VQGAN
-from tumorgen.methods.vqgan.quantizers import CosineEMAQuantizer
+from tumorgen.methods.vqgan.quantizers.cosine_ema import CosineEMAQuantizer
 
 PUBLISHED_CLASSES = ("LGG", "HGG")
 DISCRIMINATOR_CHANNELS = (64, 128, 256, 512)
@@ -41,7 +41,7 @@ DISCRIMINATOR_SEED = 0
 
 Parts: TypeAlias = dict[str, tuple[type, dict[str, Any]]]
 
-_CLASSIFIER = "importance.classifier."
+_CLASSIFIER = "model.importance.classifier."
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def tokenizer_parts(sizes: TokenizerSizes) -> Parts:
     return {
         "encoder": (Encoder, {"channels": list(sizes.channels), "shared_norm": True}),
         "decoder": (Decoder, {"shared_norm": True}),
-        "quantizer": (CosineEMAQuantizer, {"num_codes": sizes.num_codes, "code_width": sizes.code_width}),
+        "quantizer": (CosineEMAQuantizer, {"num_codes": sizes.num_codes, "code_dim": sizes.code_dim}),
         "importance": (ImportanceScoreNet, {"hidden": sizes.hidden}),
         "discriminator": (PatchDiscriminator3D, {"channels": list(DISCRIMINATOR_CHANNELS[:halvings])}),
     }
@@ -149,12 +149,11 @@ def empty_networks(file: PublishedFile, layout: Layout, tokenizer: Mapping[str, 
 def assemble(file: PublishedFile, layout: Layout, parts: Parts) -> Tensors:
     """The state dict of the checkpoint."""
     state = translate(layout.rows, file)
-    state["quantizer.initialised"] = torch.tensor(True)
-    state["quantizer.idle_steps"] = torch.zeros(layout.sizes.num_codes, dtype=torch.int64)
+    state["model.quantizer.initialised"] = torch.tensor(True)
+    state["model.quantizer.idle_steps"] = torch.zeros(layout.sizes.num_codes, dtype=torch.int64)
     if file.stage == 2:
         kept = {name: value for name, value in state.items() if not name.startswith(_CLASSIFIER)}
         return {name if name.startswith("network.") else f"tokenizer.{name}": value for name, value in kept.items()}
-    state["batches_seen"] = torch.zeros((), dtype=torch.int64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(DISCRIMINATOR_SEED)
         discriminator = PatchDiscriminator3D(layout.sizes.in_channels, **parts["discriminator"][1])

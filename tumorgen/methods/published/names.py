@@ -6,7 +6,7 @@ it. A GroupNorm module that the published code shares appears in its files under
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 STAGE1_PARTS = {part: part for part in ("Encoder", "Decoder", "ScoreNet", "Codebook", "preV_conv", "postV_conv")}
@@ -69,7 +69,8 @@ def tokenizer_rows(levels: int, parts: Mapping[str, str]) -> list[Row]:
     rows += _affine([f"{decoder}.final_conv"], ["decoder.final"])
     rows += _affine([f"{parts['preV_conv']}.conv"], ["pre_quantizer"])
     rows += _affine([f"{parts['postV_conv']}.conv"], ["post_quantizer"])
-    return rows + _score_net(score_net) + _codebook(parts["Codebook"])
+    rows += _score_net(score_net) + _codebook(parts["Codebook"])
+    return [replace(row, ours=tuple(f"model.{name}" for name in row.ours)) for row in rows]
 
 
 def transformer_rows(layers: int) -> list[Row]:

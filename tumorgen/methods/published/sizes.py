@@ -19,7 +19,7 @@ class TokenizerSizes:
         in_channels: MRI sequences per volume.
         channels: Widths of the encoder's levels, finest first.
         num_codes: K.
-        code_width: Channels of a code.
+        code_dim: Channels of a code.
         hidden: Width of the classifier.
         num_classes: Classes that it tells apart.
         grid: Side of the token grid.
@@ -28,7 +28,7 @@ class TokenizerSizes:
     in_channels: int
     channels: tuple[int, ...]
     num_codes: int
-    code_width: int
+    code_dim: int
     hidden: int
     num_classes: int
     grid: int
@@ -100,17 +100,17 @@ def tokenizer_sizes(file: PublishedFile, levels: int) -> TokenizerSizes:
     """
     encoder, score_net = file.parts["Encoder"], file.parts["ScoreNet"]
     first, *others = (_shape(file, f"{encoder}.conv{number + 1}.conv.0.weight", 5) for number in range(levels))
-    num_codes, code_width = _shape(file, f"{file.parts['Codebook']}.embedding.weight", 2)
+    num_codes, code_dim = _shape(file, f"{file.parts['Codebook']}.embedding.weight", 2)
     hidden, inputs = _shape(file, f"{score_net}.classifier.0.weight", 2)
     num_classes, _ = _shape(file, f"{score_net}.classifier.4.weight", 2)
-    grid = round((inputs / max(code_width, 1)) ** (1 / 3))
-    if grid < 1 or code_width * grid**3 != inputs:
+    grid = round((inputs / max(code_dim, 1)) ** (1 / 3))
+    if grid < 1 or code_dim * grid**3 != inputs:
         raise InputError(
-            f"{file.source}: {score_net}.classifier.0.weight has {inputs} inputs, expected the code width {code_width} times a "
+            f"{file.source}: {score_net}.classifier.0.weight has {inputs} inputs, expected the code width {code_dim} times a "
             "cube of tokens (published: 65536 = 128 x 8^3). A checkpoint of volumes that are no cubes cannot be imported."
         )
     channels = (first[0], *(shape[0] for shape in others))
-    return TokenizerSizes(first[1], channels, num_codes, code_width, hidden, num_classes, grid)
+    return TokenizerSizes(first[1], channels, num_codes, code_dim, hidden, num_classes, grid)
 
 
 def _positions(file: PublishedFile, tokens: int, width: int) -> None:

@@ -15,7 +15,7 @@ FIGURES = ("cross_entropy", "accuracy")
 KINDS = ("corrupted", "intact")
 
 
-class TokenFigures(Metric):
+class TokenMetrics(Metric):
     """`cross_entropy_KIND` (nats per token) and `accuracy_KIND`: means over positions; KIND is `corrupted` or `intact`.
 
     Pooled, and per class as `cross_entropy_corrupted_NAME`. Sums are gathered over ranks before the means are taken.

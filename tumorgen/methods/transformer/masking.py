@@ -1,7 +1,9 @@
 """How a volume's tokens are corrupted for training: which become [MASK], and which a random code.
 
 A strategy decides positions; turning positions into corrupted tokens is the same for all of them. Everything is
-computed for the whole batch on its device. Legend: B batch, N tokens of a volume in raster order (depth, row, column).
+computed for the whole batch on its device, from random numbers of each volume's own.
+
+Legend: B batch, N tokens of a volume in raster order (depth, row, column).
 """
 
 import math
@@ -10,12 +12,13 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from data_modules.errors import InputError
 from tumorgen.methods.transformer.neighbours import nearest_in_raster, nearest_in_space
 from tumorgen.methods.transformer.vocabulary import Vocabulary, check_grid
+from tumorgen.nn.draws import Draws
 from tumorgen.types import Scores, Tokens
 
 Positions: TypeAlias = Bool[Tensor, "batch length"]
@@ -45,13 +48,18 @@ class MaskingStrategy(ABC):
     def __init__(self, corrupted_only: bool = False) -> None:
         self.corrupted_only = corrupted_only
 
+    @property
+    def needs_importance(self) -> bool:
+        """Whether positions are chosen by importance scores, which a tokenizer without score net cannot give: here not."""
+        return False
+
     def __call__(
         self,
         tokens: Tokens,
         scores: Scores,
         grid: tuple[int, int, int],
         vocabulary: Vocabulary,
-        generator: Generator | None = None,
+        draws: Draws,
     ) -> Corrupted:
         """Corrupts a batch.
 
@@ -60,20 +68,18 @@ class MaskingStrategy(ABC):
             scores: Importance of every token, in (0, 1); strategies that do not need it ignore it.
             grid: Tokens per axis (depth, rows, columns).
             vocabulary: Says which token is [MASK] and how many codes there are.
-            generator: Random numbers on the tokens' device; the global ones if not given.
+            draws: Random numbers of every volume, on the tokens' device.
 
         Raises:
             InputError: `grid` does not hold N tokens.
         """
-        masked, replaced = self.choose(scores, check_grid(grid, tokens.shape[1]), generator)
-        codes = torch.randint(vocabulary.num_codes, tokens.shape, generator=generator, device=tokens.device)
+        masked, replaced = self.choose(scores, check_grid(grid, tokens.shape[1]), draws)
+        codes = draws.integers(vocabulary.num_codes, tokens.shape[1])
         inputs = torch.where(replaced, codes, tokens).masked_fill(masked, vocabulary.mask_token)
         return Corrupted(inputs, masked, replaced)
 
     @abstractmethod
-    def choose(
-        self, scores: Scores, grid: tuple[int, int, int], generator: Generator | None
-    ) -> tuple[Positions, Positions]:
+    def choose(self, scores: Scores, grid: tuple[int, int, int], draws: Draws) -> tuple[Positions, Positions]:
         """Disjoint positions (B, N) that become [MASK], and those that become a random code."""
 
 
@@ -98,12 +104,10 @@ class RandomMasking(MaskingStrategy):
         corrupted = math.floor(self.mask_ratio * length + 0.5)
         return corrupted - corrupted // 2, corrupted // 2
 
-    def choose(
-        self, scores: Scores, grid: tuple[int, int, int], generator: Generator | None
-    ) -> tuple[Positions, Positions]:
+    def choose(self, scores: Scores, grid: tuple[int, int, int], draws: Draws) -> tuple[Positions, Positions]:
         """Uniform positions (B, N), exact counts."""
         masks, replacements = self.counts(scores.shape[1])
-        rank = _rank(_arrival(scores.shape, None, scores.device, generator))
+        rank = _rank(draws.exponential(scores.shape[1]))
         return rank < masks, (rank >= masks) & (rank < masks + replacements)
 
 
@@ -153,29 +157,30 @@ class TemporalAgnosticMasking(RandomMasking):
         self.raster_neighbours = raster_neighbours
         self.fill_in_raster_order = fill_in_raster_order
 
-    def choose(
-        self, scores: Scores, grid: tuple[int, int, int], generator: Generator | None
-    ) -> tuple[Positions, Positions]:
+    @property
+    def needs_importance(self) -> bool:
+        """Unless there are no candidates."""
+        return self.top_k_ratio > 0
+
+    def choose(self, scores: Scores, grid: tuple[int, int, int], draws: Draws) -> tuple[Positions, Positions]:
         """Important positions and unimportant ones (B, N), exact counts."""
         if self.top_k_ratio == 0:
-            return super().choose(scores, grid, generator)
+            return super().choose(scores, grid, draws)
         masks, replacements = self.counts(scores.shape[1])
-        important = self._important(scores, grid, masks, generator)
-        arrival = _arrival(scores.shape, self._weights(scores), scores.device, generator)
+        important = self._important(scores, grid, masks, draws)
+        arrival = self._arrival(scores, draws)
         return important, _rank(arrival.masked_fill(important, math.inf)) < replacements
 
-    def _important(
-        self, scores: Scores, grid: tuple[int, int, int], count: int, generator: Generator | None
-    ) -> Positions:
+    def _important(self, scores: Scores, grid: tuple[int, int, int], count: int, draws: Draws) -> Positions:
         """The `count` tokens that become [MASK]: seeds, one neighbour of each, and what fills up."""
         length, device = scores.shape[1], scores.device
         barred = _slice_changes(grid, device) if self.exclude_slice_changes else torch.zeros_like(scores[0]).bool()
         rank = _rank(-scores.float().masked_fill(barred, -math.inf))
         candidates = (rank < math.floor(self.top_k_ratio * length + 0.5)) & ~barred
         table = nearest_in_raster(grid, device) if self.raster_neighbours else nearest_in_space(grid, device)
-        arrival = _arrival(scores.shape, self._weights(scores), device, generator)
+        arrival = self._arrival(scores, draws)
         seeds = draw_seeds(arrival.masked_fill(~candidates, math.inf), table.all, count // 2)
-        partners = table.draw(scores.shape[0], generator)
+        partners = table.draw(draws)
         # tokens that are no seeds write their partner into a column beyond the volume
         chosen = seeds | _extended(torch.zeros_like(seeds)).scatter(1, partners.where(seeds, length), True)[:, :-1]
         # first those ranked after the candidates, then unused candidates, then what is barred; what is chosen, never
@@ -183,9 +188,10 @@ class TemporalAgnosticMasking(RandomMasking):
         fill = fill + length * (candidates.long() + 2 * barred.long() + 4 * chosen.long())
         return chosen | (_rank(fill) < count - chosen.sum(1, keepdim=True))
 
-    def _weights(self, scores: Scores) -> Float[Tensor, " length"] | None:
-        """Relative probabilities of the tokens in a draw; `None` for uniform."""
-        return torch.arange(scores.shape[1], device=scores.device).float() if self.index_proportional_draws else None
+    def _arrival(self, scores: Scores, draws: Draws) -> Float[Tensor, "batch length"]:
+        """Exponential arrival times: their order is that of draws without replacement by the tokens' weights."""
+        times = draws.exponential(scores.shape[1])
+        return times / torch.arange(times.shape[1], device=times.device) if self.index_proportional_draws else times
 
 
 class ScheduledMasking(MaskingStrategy):
@@ -201,14 +207,12 @@ class ScheduledMasking(MaskingStrategy):
     def __init__(self, corrupted_only: bool = True) -> None:
         super().__init__(corrupted_only)
 
-    def choose(
-        self, scores: Scores, grid: tuple[int, int, int], generator: Generator | None
-    ) -> tuple[Positions, Positions]:
+    def choose(self, scores: Scores, grid: tuple[int, int, int], draws: Draws) -> tuple[Positions, Positions]:
         """Uniform positions (B, N), a count of its own per sample; none is replaced."""
-        batch, length = scores.shape
-        share = torch.cos(0.5 * math.pi * torch.rand(batch, 1, generator=generator, device=scores.device))
+        length = scores.shape[1]
+        share = torch.cos(0.5 * math.pi * draws.uniform(1))
         count = (share * length).round().clamp(1, length)
-        masked = _rank(_arrival(scores.shape, None, scores.device, generator)) < count
+        masked = _rank(draws.exponential(length)) < count
         return masked, torch.zeros_like(masked)
 
 
@@ -236,14 +240,6 @@ def draw_seeds(
         seeds |= first
         undecided &= ~first & ~_extended(first)[:, neighbours].any(-1)
     return seeds & (_rank(rank.where(seeds, length + rank)) < count)
-
-
-def _arrival(
-    shape: torch.Size, weights: Float[Tensor, " length"] | None, device: torch.device, generator: Generator | None
-) -> Float[Tensor, "batch length"]:
-    """Exponential arrival times: their order is that of draws without replacement by `weights` (uniform if `None`)."""
-    times = torch.empty(shape, device=device).exponential_(generator=generator)
-    return times if weights is None else times / weights
 
 
 def _rank(values: Tensor) -> Int[Tensor, "batch length"]:

@@ -1,28 +1,28 @@
 """Stage 2 as a LightningModule: a masked transformer learns the tokens of a frozen VQGAN (poster; published recipe)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.base import Batch, ROIDataModule, origin_of
+from data_modules.base import Batch, ROIDataModule
+from data_modules.condition import Condition
 from data_modules.errors import InputError
 from data_modules.origin import Origin
-from tumorgen import __version__
 from tumorgen.methods.generator import Generator
-from tumorgen.methods.method import planned_batches
 from tumorgen.methods.transformer.decoding import CachedAutoregressive, Sampler
-from tumorgen.methods.transformer.held_out import TokenFigures
+from tumorgen.methods.transformer.held_out import TokenMetrics
 from tumorgen.methods.transformer.masking import Corrupted, MaskingStrategy, TemporalAgnosticMasking
 from tumorgen.methods.transformer.network import TokenTransformer
 from tumorgen.methods.transformer.vocabulary import Vocabulary
 from tumorgen.methods.vqgan.tokenizer import read_tokenizer
+from tumorgen.nn.draws import Draws
 from tumorgen.nn.optimizers import CosineSchedule, OptimizerFactory, ScheduleFactory, TransformerAdamW
-from tumorgen.types import Labels, Scores, Tokens, Volume
+from tumorgen.types import Scores, Tokens, Volume
 
 
 class MaskedTransformer(Generator):
@@ -46,9 +46,12 @@ class MaskedTransformer(Generator):
         InputError: The tokenizer cannot be read, or sizes do not fit each other.
     """
 
-    monitor: ClassVar[str] = "val/cross_entropy_corrupted"
+    monitor: ClassVar[str | None] = "val/cross_entropy_corrupted"
     runtime_options: ClassVar[tuple[str, ...]] = ("sampler", "bfloat16_sampling")
     self_contained: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    batch_invariant: ClassVar[bool] = True
+
+    held_out: TokenMetrics
 
     def __init__(
         self,
@@ -62,13 +65,11 @@ class MaskedTransformer(Generator):
         schedule: ScheduleFactory = lambda optimizer, steps: CosineSchedule(optimizer, steps, final_lr=1e-8),
         compile: bool = False,
     ) -> None:
-        super().__init__()
         if not 0 <= class_dropout < 1:
             raise InputError(f"model.class_dropout is {class_dropout}; expected a share in [0, 1).")
-        self.save_hyperparameters()
-        self.tokenizer, self._tokenizer_section = read_tokenizer(tokenizer)
-        self.class_names, self.roi_size = self.tokenizer.class_names, self.tokenizer.roi_size
-        self.spacing, self.in_channels = self.tokenizer.spacing, self.tokenizer.in_channels
+        frozen, section = read_tokenizer(tokenizer)
+        super().__init__(frozen.class_names, frozen.roi_size, frozen.spacing, frozen.in_channels)
+        self.tokenizer, self._tokenizer_section = frozen, section
         self.vocabulary = Vocabulary(self.tokenizer.num_codes, len(self.class_names), unconditional=class_dropout > 0)
         self.network = network(self.vocabulary.size, self.tokenizer.length)
         self.masking, self.sampler = masking(), sampler()
@@ -78,10 +79,14 @@ class MaskedTransformer(Generator):
                 "model.masking.corrupted_only is false, but this transformer attends in both directions: it would be trained to "
                 "copy the intact tokens that it sees. Set --model.masking.corrupted_only true."
             )
+        if self.masking.needs_importance and not self.tokenizer.has_importance:
+            raise InputError(
+                f"model.masking: {type(self.masking).__name__} chooses tokens by importance, but the tokenizer was trained "
+                "without an importance score net. Take tumorgen.methods.transformer.masking.RandomMasking, or another tokenizer."
+            )
         self.class_dropout, self.bfloat16_sampling, self.compile_network = class_dropout, bfloat16_sampling, compile
         self.optimizer, self.schedule = optimizer, schedule
-        self.origin = Origin()
-        self.held_out = TokenFigures(self.class_names)
+        self.held_out = TokenMetrics(self.class_names)
         self._rounded = False
         self._known_tokens: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -94,9 +99,9 @@ class MaskedTransformer(Generator):
             self._rounded = True
 
     @torch.no_grad()
-    def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
+    def sample(self, condition: Condition, seeds: Sequence[int]) -> Volume:
         """Samples float32 volumes (B, C, D, H, W) in [-1, 1]; see `Generator.sample`."""
-        tokens = self.sampler.sample(self.network, self.vocabulary, labels, seeds, self.tokenizer.grid)
+        tokens = self.sampler.sample(self.network, self.vocabulary, condition.label, seeds, self.tokenizer.grid)
         # one by one: convolutions of a batch differ in the last digits, and at full size a batch of them needs much memory
         return torch.cat([self.tokenizer.decode(volume) for volume in tokens.split(1)])
 
@@ -108,25 +113,25 @@ class MaskedTransformer(Generator):
     # ------------------------------------------------------------------ training
 
     def setup(self, stage: str) -> None:
-        """Notes the training patients: its own, those behind the tokenizer and those behind generated volumes."""
+        """Refuses to train what was rounded for sampling."""
         super().setup(stage)
         self._known_tokens.clear()
         if stage != "predict" and self._rounded:
             raise RuntimeError("this transformer was rounded to bfloat16 for sampling; load its checkpoint again")
-        if stage != "fit":
-            return
-        if self.compile_network:
+        if stage == "fit" and self.compile_network:
             self.network.compile()
-        tokenizer = Origin.from_json(self._tokenizer_section.get("origin"))
-        self.origin = origin_of(self.trainer.datamodule).joined(self.origin, tokenizer)
+
+    def parents(self) -> Sequence[Origin]:
+        """The tokenizer's origin."""
+        return (Origin.from_json(self._tokenizer_section.get("origin")),)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross entropy of the original tokens, given the class and the corrupted ones."""
         tokens, scores = self.tokenize(batch, remember=self._augmentation_off())
-        corrupted = self.masking(tokens, scores, self.tokenizer.grid, self.vocabulary)
+        corrupted = self.masking(tokens, scores, self.tokenizer.grid, self.vocabulary, self.draws(batch, "mask"))
         dropped = None
         if self.class_dropout:
-            dropped = torch.rand(len(tokens), device=tokens.device) < self.class_dropout
+            dropped = self.draws(batch, "class dropout").uniform() < self.class_dropout
         logits = self.network.token_logits(self.vocabulary.condition(batch["label"], dropped), corrupted.inputs)
         entropy = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
         # weights instead of a selection: no wait for the device
@@ -137,32 +142,22 @@ class MaskedTransformer(Generator):
         self.log("train/cross_entropy_corrupted", of_corrupted.detach())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
-        self._held_out_step(batch, batch_idx)
+    def held_out_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the held-out metrics; every case is corrupted in one way in all epochs, so that they compare."""
+        tokens, scores = self.tokenize(batch, remember=True)
+        corrupted = self.corrupt(tokens, scores, batch["case"])
+        logits = self.network.token_logits(self.vocabulary.condition(batch["label"]), corrupted.inputs)
+        self.held_out.update(logits, tokens, corrupted.positions, batch["label"])
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
-        self._held_out_step(batch, batch_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        """Logs the figures of the validation cases."""
-        self._log_held_out("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the figures of the test fold."""
-        self._log_held_out("test")
+    def corrupt(self, tokens: Tokens, scores: Scores, cases: Sequence[str]) -> Corrupted:
+        """Corrupts tokens in a way that depends on the cases alone."""
+        draws = Draws.keyed(0, 0, cases, "held-out mask", tokens.device)
+        return self.masking(tokens, scores, self.tokenizer.grid, self.vocabulary, draws)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, its learning rate changing step by step."""
         # torch's optimizers take groups wherever they take parameters
-        optimizer = self.optimizer(cast(Iterable[Tensor], self.network.parameter_groups()))
-        planned_batches(self.trainer, optimizers=1)  # refuses a run without an end
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, steps), "interval": "step", "name": "learning_rate"},
-        }
+        return self.scheduled(self.optimizer, self.network.parameter_groups(), self.schedule)
 
     def tokenize(self, batch: Batch, remember: bool) -> tuple[Tokens, Scores]:
         """Tokens and importance scores of a batch, computed once per case where `remember` allows it.
@@ -180,21 +175,6 @@ class MaskedTransformer(Generator):
         known = [self._known_tokens[case] for case in batch["case"]]
         return torch.stack([tokens for tokens, _ in known]), torch.stack([scores for _, scores in known])
 
-    def _held_out_step(self, batch: Batch, batch_idx: int) -> None:
-        tokens, scores = self.tokenize(batch, remember=True)
-        corrupted = self.corrupt(tokens, scores, seed=batch_idx)
-        logits = self.network.token_logits(self.vocabulary.condition(batch["label"]), corrupted.inputs)
-        self.held_out.update(logits, tokens, corrupted.positions, batch["label"])
-
-    def corrupt(self, tokens: Tokens, scores: Scores, seed: int) -> Corrupted:
-        """Corrupts tokens in a way that depends on the seed alone, so that epochs compare."""
-        generator = torch.Generator(tokens.device).manual_seed(seed)
-        return self.masking(tokens, scores, self.tokenizer.grid, self.vocabulary, generator)
-
-    def _log_held_out(self, part: str) -> None:
-        self.log_dict({f"{part}/{name}": value for name, value in self.held_out.compute().items()})
-        self.held_out.reset()
-
     def _augmentation_off(self) -> bool:
         """Whether the data module says that a case's training volume is the same in every epoch."""
         data = self.trainer.datamodule
@@ -203,14 +183,14 @@ class MaskedTransformer(Generator):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what builds the tokenizer again, version and origin."""
+        """Adds what builds the tokenizer again."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["tokenizer"] = self._tokenizer_section
-        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the tokenizer's description and the origin; a run that goes on may have added patients."""
+        """Takes over the tokenizer's description."""
         self._tokenizer_section = checkpoint["tokenizer"]
-        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
+        super().on_load_checkpoint(checkpoint)
 
 
 def _plain(value: Any) -> Any:

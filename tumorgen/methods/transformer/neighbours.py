@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
-from torch import Generator, Tensor
+from torch import Tensor
+
+from tumorgen.nn.draws import Draws
 
 
 class Neighbours(NamedTuple):
@@ -22,14 +24,14 @@ class Neighbours(NamedTuple):
     in_slice_count: Int[Tensor, " length"]
     across: Int[Tensor, " length"]
 
-    def draw(self, batch: int, generator: Generator | None) -> Int[Tensor, "batch length"]:
+    def draw(self, draws: Draws) -> Int[Tensor, "batch length"]:
         """One neighbour for every token, with even odds in its slice or in another; N for a token that has none."""
-        length, device = self.across.shape[0], self.across.device
-        odds = torch.rand(2, batch, length, generator=generator, device=device)
-        choice = (odds[0] * self.in_slice_count).long()
-        in_slice = self.in_slice.expand(batch, -1, -1).gather(2, choice[..., None])[..., 0]
+        length = self.across.shape[0]
+        odds = draws.uniform(2, length)
+        choice = (odds[:, 0] * self.in_slice_count).long()
+        in_slice = self.in_slice.expand(len(draws), -1, -1).gather(2, choice[..., None])[..., 0]
         # where there is no choice (a grid of one slice, or of one token per slice) the one direction there is
-        leaves = ((odds[1] < 0.5) & (self.across < length)) | (self.in_slice_count == 0)
+        leaves = ((odds[:, 1] < 0.5) & (self.across < length)) | (self.in_slice_count == 0)
         return self.across.where(leaves, in_slice)
 
 

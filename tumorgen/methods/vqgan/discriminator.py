@@ -12,7 +12,7 @@ from tumorgen.types import Volume
 KERNEL = 4
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator returns.
 
     Attributes:
@@ -63,7 +63,7 @@ class PatchDiscriminator3D(nn.Module):
                 f"{len(self.levels) - fitting}."
             )
 
-    def forward(self, volume: Volume) -> Judgement:
+    def forward(self, volume: Volume) -> DiscriminatorOutput:
         """Judge volumes in [-1, 1].
 
         Raises:
@@ -75,4 +75,4 @@ class PatchDiscriminator3D(nn.Module):
         for level in self.levels:
             x = level(x)
             features.append(x)
-        return Judgement(self.final(x), features)
+        return DiscriminatorOutput(self.final(x), features)

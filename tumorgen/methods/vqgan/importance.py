@@ -36,13 +36,13 @@ class ImportanceScoreNet(nn.Module):
     Args:
         num_classes: classes of the data set.
         grid: side of the token grid (published 8).
-        code_width: channels of the pre-quantised features.
+        code_dim: channels of the pre-quantised features.
         hidden: width of the classifier; a multiple of 32, the groups of its normalisation.
         dropout: before the last layer.
     """
 
     def __init__(
-        self, num_classes: int = 2, grid: int = 8, code_width: int = 128, hidden: int = 1024, dropout: float = 0.2
+        self, num_classes: int = 2, grid: int = 8, code_dim: int = 128, hidden: int = 1024, dropout: float = 0.2
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -52,15 +52,15 @@ class ImportanceScoreNet(nn.Module):
                 f"importance.hidden is {hidden}; expected a multiple of {GROUPS}, at least {2 * GROUPS}: its GroupNorm has "
                 f"{GROUPS} groups, and one channel alone is normalised to nothing. 256 or more works well."
             )
-        self.input_shape = (code_width, grid, grid, grid)
+        self.input_shape = (code_dim, grid, grid, grid)
         self.score = nn.Sequential(
-            nn.Conv3d(code_width, code_width, kernel_size=3, padding=1),
+            nn.Conv3d(code_dim, code_dim, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv3d(code_width, 1, kernel_size=1),
+            nn.Conv3d(code_dim, 1, kernel_size=1),
             group_norm(1, groups=1),
         )
         self.classifier = nn.Sequential(
-            nn.Linear(code_width * grid**3, hidden),
+            nn.Linear(code_dim * grid**3, hidden),
             group_norm(hidden, groups=GROUPS),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
@@ -85,7 +85,7 @@ class ImportanceScoreNet(nn.Module):
         if tuple(z.shape[1:]) != self.input_shape:
             raise InputError(
                 f"The importance score net was built for features of shape {self.input_shape} and got "
-                f"{tuple(z.shape[1:])}. Its `code_width` must be the quantiser's, its `grid` "
+                f"{tuple(z.shape[1:])}. Its `code_dim` must be the quantiser's, its `grid` "
                 f"roi_size / 2^downsamplings."
             )
         return F.layer_norm(z, self.input_shape)

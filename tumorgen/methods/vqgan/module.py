@@ -4,47 +4,32 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from data_modules.base import Batch, origin_of
+from data_modules.base import Batch
 from data_modules.errors import InputError
-from data_modules.origin import Origin
-from tumorgen import __version__
-from tumorgen.methods.method import planned_batches
+from tumorgen.methods.method import Method
 from tumorgen.methods.vqgan.autoencoder import Decoder, Encoder
 from tumorgen.methods.vqgan.compute import Compute
 from tumorgen.methods.vqgan.discriminator import PatchDiscriminator3D
-from tumorgen.methods.vqgan.held_out import TokenizerFigures
+from tumorgen.methods.vqgan.held_out import TokenizerMetrics
 from tumorgen.methods.vqgan.importance import ImportanceScoreNet
+from tumorgen.methods.vqgan.model import Encoding, VQGANModel
 from tumorgen.methods.vqgan.objective import GeneratorTerms, VQGANObjective, adaptive_weight, hinge_discriminator_loss
 from tumorgen.methods.vqgan.perceptual import MRIPerceptual, PerceptualTerm
-from tumorgen.methods.vqgan.quantizers import CosineEMAQuantizer, Quantizer
+from tumorgen.methods.vqgan.quantizers.base import Quantizer
+from tumorgen.methods.vqgan.quantizers.cosine_ema import CosineEMAQuantizer
 from tumorgen.metrics.codebook import CodebookUsage
 from tumorgen.nn.optimizers import CosineSchedule, GANAdam, OptimizerFactory, ScheduleFactory
-from tumorgen.types import Codes, Labels, Latent, Scalar, ScoreMap, Volume
+from tumorgen.types import Codes, Labels, Scalar, Volume
 
 
-class Encoding(NamedTuple):
-    """What the tokenizer makes of a volume.
-
-    Attributes:
-        codes: (B, d, h, w) int64, indices into the codebook.
-        scores: (B, 1, d, h, w) importance in (0, 1).
-        latent: (B, width, d, h, w) quantised features.
-    """
-
-    codes: Codes
-    scores: ScoreMap
-    latent: Latent
-
-
-class VQGAN(L.LightningModule):
+class VQGAN(Method):
     """The class-aware 3D VQGAN: encoder, quantiser, importance score net, decoder and patch discriminator.
 
     Args:
@@ -54,8 +39,9 @@ class VQGAN(L.LightningModule):
         in_channels: MRI sequences per volume (from the data module).
         encoder: Builds the encoder from `in_channels`.
         decoder: Builds the decoder from `in_channels` and the encoder's widths.
-        quantizer: Builds the quantiser; its `code_width` is the width of the features that are quantised.
-        importance: Builds the importance score net from the number of classes, the grid side and the code width.
+        quantizer: Builds the quantiser; its `code_dim` is the width of the features that are quantised.
+        importance: Builds the importance score net from the number of classes, the grid side and the code width; null leaves
+            it out, and with it what needs scores (masking by importance).
         discriminator: Builds the discriminator from `in_channels`.
         objective: Builds the objective, which holds the weights of the loss terms.
         perceptual: Builds the perceptual term; null turns it off.
@@ -69,9 +55,10 @@ class VQGAN(L.LightningModule):
         InputError: Sizes that do not fit each other, with the numbers.
     """
 
-    monitor: ClassVar[str] = "val/l1_tumour"
+    monitor: ClassVar[str | None] = "val/l1_tumour"
     ddp_strategy: ClassVar[str] = "ddp_find_unused_parameters_true"
-    runtime_options: ClassVar[tuple[str, ...]] = ()
+
+    held_out: TokenizerMetrics
 
     def __init__(
         self,
@@ -82,7 +69,7 @@ class VQGAN(L.LightningModule):
         encoder: Callable[[int], Encoder] = Encoder,
         decoder: Callable[[int, Sequence[int]], Decoder] = Decoder,
         quantizer: Callable[[], Quantizer] = CosineEMAQuantizer,
-        importance: Callable[[int, int, int], ImportanceScoreNet] = ImportanceScoreNet,
+        importance: Callable[[int, int, int], ImportanceScoreNet] | None = ImportanceScoreNet,
         discriminator: Callable[[int], PatchDiscriminator3D] = PatchDiscriminator3D,
         objective: Callable[[], VQGANObjective] = VQGANObjective,
         perceptual: Callable[[], PerceptualTerm] | None = MRIPerceptual,
@@ -92,22 +79,11 @@ class VQGAN(L.LightningModule):
         schedule: ScheduleFactory = CosineSchedule,
         compute: Compute = Compute(),  # noqa: B008  (never changed; jsonargparse reads the default from here)
     ) -> None:
-        super().__init__()
         if not 0 <= discriminator_start <= 1:
             raise InputError(f"model.discriminator_start is {discriminator_start}; expected a share in [0, 1].")
-        self.save_hyperparameters()
+        super().__init__(class_names, roi_size, spacing, in_channels)
         self.automatic_optimization = False
-        self.class_names = tuple(class_names)
-        self.roi_size, self.spacing, self.in_channels = roi_size, spacing, in_channels
-
-        self.encoder = encoder(in_channels)
-        self.decoder = decoder(in_channels, self.encoder.channels)
-        self.grid = self.encoder.grid_size(roi_size)
-        self.quantizer = quantizer()
-        width = self.quantizer.code_width
-        self.pre_quantizer = nn.Conv3d(self.encoder.out_channels, width, kernel_size=1)
-        self.post_quantizer = nn.Conv3d(width, self.encoder.out_channels, kernel_size=1)
-        self.importance = importance(len(self.class_names), self.grid, width)
+        self.model = VQGANModel(in_channels, len(self.class_names), roi_size, encoder, decoder, quantizer, importance)
         self.discriminator = discriminator(in_channels)
         self.discriminator.check_roi_size(roi_size)
         self.objective = objective()
@@ -116,47 +92,40 @@ class VQGAN(L.LightningModule):
         self.discriminator_start = discriminator_start
         self.optimizer, self.discriminator_optimizer, self.schedule = optimizer, discriminator_optimizer, schedule
         self.compute = Compute(**compute) if isinstance(compute, dict) else compute
-        self.encoder.checkpoint_levels = self.decoder.checkpoint_levels = self.compute.checkpoint_levels
-        if (
-            self.compute.channels_last
-        ):  # network by network: the format is for rank 5, quantisers may hold other buffers
-            for network in (self.encoder, self.decoder, self.importance, self.discriminator):
-                network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in torch's stubs
+        self.model.encoder.checkpoint_levels = self.model.decoder.checkpoint_levels = self.compute.checkpoint_levels
+        if self.compute.channels_last:
+            self.model.to_channels_last()
+            self.discriminator.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in torch's stubs
 
-        # Trainer.global_step counts optimizer steps of both sides, so progress has a counter of its own in the checkpoint
-        self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
-        self.batches_seen: Tensor
         self.total_batches: int | None = None
-        self.origin = Origin()
-        self.training_codes = CodebookUsage(self.quantizer.num_codes, self.class_names)
-        self.held_out = TokenizerFigures(self.quantizer.num_codes, self.class_names)
+        self.training_codes = CodebookUsage(self.model.quantizer.num_codes, self.class_names)
+        scored = self.model.importance is not None
+        self.held_out = TokenizerMetrics(self.model.quantizer.num_codes, self.class_names, scored)
 
     def encode(self, volume: Volume) -> Encoding:
         """Turns volumes in [-1, 1] into codes and importance scores, without the classifier."""
-        z = self._features(volume)
-        quantized = self.quantizer(z)
-        return Encoding(quantized.codes, self.importance.scores(z), quantized.latent)
+        return self.model.encode(volume)
 
     def decode(self, codes: Codes) -> Volume:
         """Turns codes (B, d, h, w) into volumes in [-1, 1]."""
-        return self.decoder(self.post_quantizer(self.quantizer.decode(codes)))
+        return self.model.decode(codes)
 
     def forward(self, volume: Volume) -> Volume:
         """Reconstructs volumes in [-1, 1]."""
-        return self.decoder(self.post_quantizer(self.quantizer(self._features(volume)).latent))
+        return self.model(volume)
 
     def setup(self, stage: str) -> None:
-        """Loads the perceptual weights and notes the training patients, also those behind generated volumes."""
+        """Loads the perceptual weights."""
+        super().setup(stage)
         if stage != "fit":
             return
         if self.perceptual is not None:
             self.perceptual.load()
         if self.compute.compile:
-            for network in (self.encoder, self.decoder, self.discriminator):
+            for network in (self.model.encoder, self.model.decoder, self.discriminator):
                 network.compile()
         # the discriminator's schedule runs from the first batch, its optimizer later
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-        self.origin = origin_of(self.trainer.datamodule).joined(self.origin)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both sides on a batch of real volumes."""
@@ -166,7 +135,6 @@ class VQGAN(L.LightningModule):
         step_now = self.trainer.is_last_batch or (batch_idx + 1) % self.compute.accumulate_batches == 0
         x_hat = self._generator_step(x, batch["label"], generator, step_now)
         self._discriminator_step(x, x_hat, discriminator, step_now)
-        self.batches_seen += 1
         if step_now:
             for schedule in self.lr_schedulers():
                 schedule.step()
@@ -175,10 +143,10 @@ class VQGAN(L.LightningModule):
     def _generator_step(self, x: Volume, labels: Labels, optimizer: Any, step_now: bool) -> Volume:
         """Improves encoder, quantiser, importance score net and decoder; returns the detached reconstruction."""
         with self.toggled_optimizer(optimizer):
-            z = self._features(x)
-            quantized = self.quantizer(z)
-            x_hat = self.decoder(self.post_quantizer(quantized.latent))
-            logits = self.importance(z).logits
+            z = self.model.features(x)
+            quantized = self.model.quantizer(z)
+            x_hat = self.model.synthesize(quantized.latent)
+            logits = self.model.importance(z).logits if self.model.importance is not None else None
             real = fake = None
             if self.objective.judges_generator(self.adversarial_on):
                 with torch.no_grad():
@@ -190,10 +158,12 @@ class VQGAN(L.LightningModule):
             )
             weight: Scalar | float = 0.0
             if self.adversarial_on:
-                weight = adaptive_weight(terms.pixel, terms.adversarial, self.decoder.last_layer)
+                weight = adaptive_weight(terms.pixel, terms.adversarial, self.model.decoder.last_layer)
             total = self.objective.total(terms, weight)
             self._descend(total, optimizer, step_now)
-        self._log_generator(terms, weight, total, logits, labels)
+        self._log_generator(terms, weight, total)
+        if logits is not None:
+            self.log("train/importance_accuracy", (logits.argmax(1) == labels).float().mean())
         self.training_codes.update(quantized.codes, labels)
         return x_hat.detach()
 
@@ -227,15 +197,15 @@ class VQGAN(L.LightningModule):
     def adversarial_on(self) -> bool:
         """Whether the discriminator takes part by now."""
         if self.total_batches is None:
-            self.total_batches = planned_batches(self.trainer, self.steps_per_batch)
-        return int(self.batches_seen) >= self.discriminator_start * self.total_batches
+            self.total_batches = self.planned_batches()
+        return self.updates >= self.discriminator_start * self.total_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer and one schedule for each side."""
         discriminator = set(self.discriminator.parameters())
         generator = [parameter for parameter in self.parameters() if parameter not in discriminator]
         optimizers = [self.optimizer(generator), self.discriminator_optimizer(self.discriminator.parameters())]
-        epochs, rest = divmod(planned_batches(self.trainer, self.steps_per_batch), self.trainer.num_training_batches)
+        epochs, rest = divmod(self.planned_batches(), self.trainer.num_training_batches)
         per_epoch = math.ceil(self.trainer.num_training_batches / self.compute.accumulate_batches)
         steps = int(epochs * per_epoch + math.ceil(rest / self.compute.accumulate_batches))
         sides = zip(("generator", "discriminator"), optimizers, strict=True)
@@ -243,55 +213,26 @@ class VQGAN(L.LightningModule):
             {"scheduler": self.schedule(o, steps), "name": f"learning_rate/{side}"} for side, o in sides
         ]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
+    def held_out_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the held-out metrics."""
         x = self._layout(batch["volume"])
-        z = self._features(x)
-        quantized = self.quantizer(z)
-        x_hat = self.decoder(self.post_quantizer(quantized.latent))
-        scores, logits = self.importance(z)
-        self.held_out.update(x, x_hat, quantized.codes, scores, logits, batch["label"])
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the held-out figures."""
-        self.validation_step(batch, batch_idx)
+        z = self.model.features(x)
+        quantized = self.model.quantizer(z)
+        x_hat = self.model.synthesize(quantized.latent)
+        self.held_out.update(x, x_hat, quantized.codes, batch["label"])
+        if self.model.importance is not None:
+            scores, logits = self.model.importance(z)
+            self.held_out.update_importance(x, scores, logits, batch["label"])
 
     def on_train_epoch_end(self) -> None:
         """Logs how the codebook was used over the epoch."""
         self.log_dict({f"train/codebook_{name}": value for name, value in self.training_codes.compute().items()})
         self.training_codes.reset()
 
-    def on_validation_epoch_end(self) -> None:
-        """Logs the figures of the validation cases."""
-        self._log_held_out("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the figures of the test fold."""
-        self._log_held_out("test")
-
-    def _log_held_out(self, part: str) -> None:
-        self.log_dict({f"{part}/{name}": value for name, value in self.held_out.compute().items()})
-        self.held_out.reset()
-
-    def _log_generator(
-        self, terms: GeneratorTerms, weight: Scalar | float, total: Scalar, logits: Tensor, labels: Labels
-    ) -> None:
-        figures = {f"train/{name}": value.detach() for name, value in terms._asdict().items()}
-        figures["train/adaptive_weight"] = torch.as_tensor(weight)
-        figures["train/importance_accuracy"] = (logits.argmax(1) == labels).float().mean()
-        self.log_dict(figures)
+    def _log_generator(self, terms: GeneratorTerms, weight: Scalar | float, total: Scalar) -> None:
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms._asdict().items()})
+        self.log("train/adaptive_weight", torch.as_tensor(weight))
         self.log("train/total", total.detach(), prog_bar=True)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what cannot be read off the weights: version and origin."""
-        checkpoint["tumorgen"] = {"version": __version__, "origin": self.origin.to_json()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the origin over; a run that goes on may have added patients."""
-        self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
-
-    def _features(self, volume: Volume) -> Latent:
-        return self.pre_quantizer(self.encoder(volume))
 
     def _layout(self, volume: Volume) -> Volume:
         return volume.contiguous(memory_format=torch.channels_last_3d) if self.compute.channels_last else volume

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_modules.errors import InputError
 from data_modules.roi.extract import FOREGROUND_THRESHOLD, foreground
-from tumorgen.methods.vqgan.discriminator import Judgement
+from tumorgen.methods.vqgan.discriminator import DiscriminatorOutput
 from tumorgen.methods.vqgan.image_gradient import image_gradient_loss
 from tumorgen.types import Labels, Scalar, Volume
 
@@ -186,11 +186,11 @@ class VQGANObjective:
         x: Volume,
         x_hat: Volume,
         commitment: Scalar,
-        logits: Float[Tensor, "batch num_classes"],
+        logits: Float[Tensor, "batch num_classes"] | None,
         labels: Labels,
         perceptual: Scalar | None = None,
-        real: Judgement | None = None,
-        fake: Judgement | None = None,
+        real: DiscriminatorOutput | None = None,
+        fake: DiscriminatorOutput | None = None,
     ) -> GeneratorTerms:
         """Return every term of the generator step by name.
 
@@ -198,7 +198,7 @@ class VQGANObjective:
             x: real volumes in [-1, 1].
             x_hat: their reconstructions.
             commitment: from the quantiser.
-            logits: from the importance score net.
+            logits: from the importance score net; None where there is none.
             labels: classes of the volumes.
             perceptual: value of the perceptual term; None where it is turned off.
             real: the discriminator on `x` (may be computed without gradients); None before it is needed.
@@ -216,7 +216,7 @@ class VQGANObjective:
             feature_matching=matching,
             image_gradient=image_gradient_loss(x, x_hat),
             adversarial=adversarial,
-            importance=importance_cross_entropy(logits, labels, self.label_smoothing),
+            importance=zero if logits is None else importance_cross_entropy(logits, labels, self.label_smoothing),
             outline=outline_loss(x, x_hat) if self.outline else zero,
         )
 

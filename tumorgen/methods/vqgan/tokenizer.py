@@ -11,7 +11,7 @@ from torch import nn
 from data_modules.errors import InputError
 from tumorgen.methods.loading import architecture, build, read_checkpoint
 from tumorgen.methods.vqgan.module import VQGAN
-from tumorgen.types import Scores, Tokens, Volume
+from tumorgen.types import Latent, Scores, Tokens, Volume
 
 
 class FrozenTokenizer(nn.Module):
@@ -28,12 +28,12 @@ class FrozenTokenizer(nn.Module):
         super().__init__()
         self.class_names, self.roi_size = vqgan.class_names, vqgan.roi_size
         self.spacing, self.in_channels = vqgan.spacing, vqgan.in_channels
-        self.num_codes = vqgan.quantizer.num_codes
-        self.grid = (vqgan.grid,) * 3
-        self.encoder, self.pre_quantizer = vqgan.encoder, vqgan.pre_quantizer
-        self.quantizer, self.importance = vqgan.quantizer, vqgan.importance
-        self.post_quantizer, self.decoder = vqgan.post_quantizer, vqgan.decoder
-        del self.importance.classifier
+        self.model = vqgan.model
+        self.num_codes, self.code_dim = self.model.quantizer.num_codes, self.model.quantizer.code_dim
+        self.grid = (self.model.grid,) * 3
+        self.has_importance = self.model.importance is not None
+        if self.model.importance is not None:
+            del self.model.importance.classifier
         self.requires_grad_(False)
         self.train(False)
 
@@ -51,20 +51,38 @@ class FrozenTokenizer(nn.Module):
     def encode(self, volume: Volume) -> tuple[Tokens, Scores]:
         """Tokens (B, N) in raster order and their importance scores in (0, 1), from volumes in [-1, 1].
 
-        Never in mixed precision: a volume has the same tokens however the transformer is trained.
+        Never in mixed precision: a volume has the same tokens however the transformer is trained. A tokenizer without
+        importance score net says 0.5 of all tokens.
         """
         with torch.autocast(volume.device.type, enabled=False):
-            z = self.pre_quantizer(self.encoder(volume))
-            codes, scores = self.quantizer(z).codes, self.importance.scores(z)
+            codes, scores, _ = self.model.encode(volume)
         return rearrange(codes, "b d h w -> b (d h w)"), rearrange(scores.float(), "b 1 d h w -> b (d h w)")
 
     @torch.no_grad()
     def decode(self, tokens: Tokens) -> Volume:
         """Volumes in [-1, 1] from tokens (B, N), codes only."""
         depth, rows, columns = self.grid
-        codes = rearrange(tokens, "b (d h w) -> b d h w", d=depth, h=rows, w=columns)
-        volume: Volume = self.decoder(self.post_quantizer(self.quantizer.decode(codes)))
+        volume: Volume = self.model.decode(rearrange(tokens, "b (d h w) -> b d h w", d=depth, h=rows, w=columns))
         return volume.float()
+
+    @torch.no_grad()
+    def features(self, volume: Volume) -> Latent:
+        """Features before the quantiser (B, code_dim, d, h, w), float32: what latent diffusion learns."""
+        with torch.autocast(volume.device.type, enabled=False):
+            return self.model.features(volume)
+
+    @torch.no_grad()
+    def decode_features(self, features: Latent) -> Volume:
+        """Volumes in [-1, 1] from features (B, code_dim, d, h, w), which are quantised first."""
+        volume: Volume = self.model.synthesize(self.model.quantizer(features).latent)
+        return volume.float()
+
+    @torch.no_grad()
+    def codebook_range(self) -> tuple[float, float]:
+        """Lowest and highest value in the codebook, by which latent diffusion brings features to about [-1, 1]."""
+        codes = torch.arange(self.num_codes, device=next(self.parameters()).device)
+        values = self.model.quantizer.decode(rearrange(codes, "k -> k 1 1 1"))
+        return float(values.min()), float(values.max())
 
 
 def read_tokenizer(path: Path | str) -> tuple[FrozenTokenizer, dict[str, Any]]:

@@ -72,7 +72,7 @@ def check(folder: DemoFolder, thresholds: dict[str, float]) -> list[Finding]:
         encoding = model.encode(x)
         x_hat = model.decode(encoding.codes)
         codes = model.encode(train[0]).codes
-    counts = count_codes(codes, train[1], model.quantizer.num_codes, len(model.class_names)).sum(0)
+    counts = count_codes(codes, train[1], model.model.quantizer.num_codes, len(model.class_names)).sum(0)
     judges = [train_quickly(*train, num_classes=2, seed=seed, epochs=EPOCHS) for seed in range(NETWORKS)]
     original_auc, rebuilt_auc = auc(judges, x, labels), auc(judges, x_hat, labels)
     generated_auc, permuted_auc = auc(judges, *generated), auc(judges, *generated, permutations=PERMUTATIONS)

@@ -12,7 +12,7 @@ from front import ROOT
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score, roc_auc_score
 from torch import Tensor
 
-from tumorgen.classifier.figures import GradeFigures, figures_of, selection_score
+from tumorgen.classifier.metrics import GradeMetrics, metrics_of, selection_score
 
 
 def cases(n: int = 11, classes: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def cases(n: int = 11, classes: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]
 
 
 def measured(logits: Tensor, labels: Tensor, positive_label: int = 1) -> dict[str, float]:
-    figures = GradeFigures(positive_label)
+    figures = GradeMetrics(positive_label)
     for batch in torch.arange(len(labels)).split(4):
         figures.update(logits[batch], labels[batch], [f"case{i}" for i in batch.tolist()])
     return {name: float(value) for name, value in figures.compute().items()}
@@ -51,26 +51,26 @@ def test_equal_scikit_learn(positive_label: int) -> None:
 
 def test_by_hand() -> None:
     """Pairs (positive, negative): 0.9 beats both, 0.4 beats 0.2 alone: 3 of 4. Taken for positive: 0.9 and 0.6."""
-    found = figures_of(torch.tensor([0.9, 0.4, 0.6, 0.2]), torch.tensor([1, 1, 0, 0]))
+    found = metrics_of(torch.tensor([0.9, 0.4, 0.6, 0.2]), torch.tensor([1, 1, 0, 0]))
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
         {"auc": 0.75, "f1": 0.5, "accuracy": 0.5, "precision": 0.5, "recall": 0.5}
     )
 
 
 def test_one_class_has_no_auc() -> None:
-    found = figures_of(torch.tensor([0.9, 0.4]), torch.tensor([1, 1]))
+    found = metrics_of(torch.tensor([0.9, 0.4]), torch.tensor([1, 1]))
     assert torch.isnan(found["auc"])
     assert float(found["recall"]) == 0.5
 
 
 def test_nothing_taken_for_positive() -> None:
-    found = figures_of(torch.tensor([0.1, 0.4]), torch.tensor([0, 1]))
+    found = metrics_of(torch.tensor([0.1, 0.4]), torch.tensor([0, 1]))
     assert [float(found[name]) for name in ("auc", "precision", "recall", "f1")] == [1, 0, 0, 0]
 
 
 def test_a_case_counts_once_and_a_new_epoch_begins_empty() -> None:
     logits, labels = cases()
-    figures = GradeFigures(1)
+    figures = GradeMetrics(1)
     names = [f"case{i}" for i in range(11)]
     figures.update(logits, labels, names)
     once = figures.compute()
@@ -85,7 +85,7 @@ def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     logits, labels = cases()
     torch.save((logits, labels), tmp_path / "cases.pt")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    script = Path(__file__).with_name("figures_rank.py")
+    script = Path(__file__).with_name("metrics_rank.py")
     ranks = [
         subprocess.Popen(
             [sys.executable, script, str(rank), tmp_path], env=environment, stderr=subprocess.PIPE, text=True

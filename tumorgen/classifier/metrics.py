@@ -23,7 +23,7 @@ from tumorgen.types import Labels, Scalar
 LOSS_WEIGHT = 1e-5
 
 
-def figures_of(scores: Float[Tensor, " n"], positive: Int[Tensor, " n"]) -> dict[str, Tensor]:
+def metrics_of(scores: Float[Tensor, " n"], positive: Int[Tensor, " n"]) -> dict[str, Tensor]:
     """AUC, F1, accuracy, precision and recall of the positive class against all others.
 
     Args:
@@ -57,8 +57,8 @@ def selection_score(auc: Scalar, loss: Scalar) -> Scalar:
     return auc.nan_to_num(0.5) - LOSS_WEIGHT * loss.clamp(max=5)
 
 
-class GradeFigures(Metric):
-    """`figures_of` and the loss over all cases of an epoch.
+class GradeMetrics(Metric):
+    """`metrics_of` and the loss over all cases of an epoch.
 
     Several ranks see some cases twice, because samplers fill up the last batch: a case counts once.
 
@@ -88,12 +88,12 @@ class GradeFigures(Metric):
         self.keys.append(torch.tensor([_key(case) for case in cases], dtype=torch.int64, device=labels.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """Figure by name: those of `figures_of`, and `loss`, the mean cross entropy."""
+        """Figure by name: those of `metrics_of`, and `loss`, the mean cross entropy."""
         scores, positive, losses, keys = map(dim_zero_cat, (self.scores, self.positive, self.losses, self.keys))
         cases, group = torch.unique(keys, return_inverse=True)
         positions = torch.arange(len(keys), device=keys.device)
         first = torch.zeros_like(cases).scatter_reduce(0, group, positions, "amin", include_self=False)
-        return {**figures_of(scores[first], positive[first]), "loss": losses[first].mean()}
+        return {**metrics_of(scores[first], positive[first]), "loss": losses[first].mean()}
 
 
 def _key(case: str) -> int:

@@ -1,0 +1,1 @@
+"""Quantisers: features on the token grid -> discrete codes and back, one file each."""
