@@ -71,6 +71,27 @@ def tiny_cohort(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """Options that name a cohort in regions of 16^3 voxels and two folds, which have been cut already."""
+    from journey import SMALL, call  # imports torch, which not every test needs
+
+    folder = tmp_path_factory.mktemp("small_data")
+    place = ("--data.root", write_cohort(folder / "cohort", 8, 8), "--data.cache_dir", folder / "cache")
+    call("prepare", *place, *SMALL)
+    return (*place, *SMALL)
+
+
+@pytest.fixture(scope="session")
+def small_regions(small_data: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """These regions as a folder of volumes that knows the parts of fold 0."""
+    from journey import call
+
+    folder = tmp_path_factory.mktemp("small_regions") / "volumes"
+    call("prepare", *small_data, "--export", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with `brats2021/` and `grades.csv`: six real cases that are not part of the project."""
     beside = Path(__file__).parents[2] / "shared" / "data"
