@@ -19,7 +19,8 @@ from tumorgen.commands.words import as_words, asks_for_help, check_typed, early_
 from tumorgen.methods.loading import architecture, build, find_class, load_weights, read_checkpoint
 from tumorgen.methods.method import Method
 from tumorgen.methods.trust import trusting
-from tumorgen.parsing import Parser, add_trust
+from tumorgen.options import add_trust
+from tumorgen.parsing import Parser
 from tumorgen.runs.artifacts import VolumeArtifact
 from tumorgen.runs.checkpoints import DurableCheckpoints
 from tumorgen.runs.cost import CostFile

@@ -38,4 +38,7 @@ def one_line(report: str) -> str:
         statement = f"{statement.rstrip('.')}, found {given[1]}"
     statement = statement[0].lower() + statement[1:].rstrip(".") + "."
     statement = re.sub(r"a <class '(?:builtins\.)?([^']+)'>", r"a value of type \1", statement)
+    choice = re.search(r"a (?:typing\.)?Literal\[([^\]]+)\]", statement)
+    if choice:
+        statement = statement.replace(choice[0], f"one of {choice[1]}".replace("'", ""))
     return f"{'.'.join(keys)}: {statement}" if keys else statement

@@ -1,4 +1,4 @@
-"""How classes are composed from YAML, options and checkpoints: a newly chosen class starts afresh, `${...}` is resolved."""
+"""How classes are composed from YAML, options and checkpoints: a newly chosen class starts afresh."""
 
 from argparse import Action
 from collections.abc import Iterator, Sequence
@@ -6,39 +6,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import jsonargparse._typehints as typehints
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from jsonargparse._common import lenient_check
 from lightning.pytorch.cli import LightningArgumentParser
-from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import InputError
+from tumorgen.options import OptionParser
 
 
-class Parser(LightningArgumentParser):
-    """Lightning's parser, in which a changed `class_path` keeps nothing of the class that it replaces.
-
-    `${trainer.max_steps}` and `${oc.env:NAME}` are resolved over the complete configuration, typed options and defaults
-    included. Abbreviated options are refused: a misspelled one would be taken for another.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(
-            *args, **{"exit_on_error": False, "allow_abbrev": False, "parser_mode": "omegaconf+", **kwargs}
-        )
+class Parser(OptionParser, LightningArgumentParser):
+    """Lightning's parser, in which a changed `class_path` keeps nothing of the class that it replaces."""
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Namespace:
-        """As jsonargparse does.
+        """As every command does.
 
         Raises:
             ArgumentError: An option is unknown or its value is not of its type.
             InputError: A `${...}` cannot be resolved, or an option of a class is typed before the class.
         """
         _check_order(args or ())
-        try:
-            with _new_classes_start_afresh():
-                return super().parse_args(args, *rest, **kwargs)
-        except OmegaConfBaseException as error:
-            raise unresolved(error, str(error.full_key)) from error
+        with _new_classes_start_afresh():
+            return super().parse_args(args, *rest, **kwargs)
 
     def parse_object(self, *args: Any, **kwargs: Any) -> Namespace:
         """As jsonargparse does.
@@ -57,25 +45,6 @@ class Parser(LightningArgumentParser):
             if lenient_check.get() and "${" in str(value):
                 return value
             raise
-
-
-def unresolved(error: OmegaConfBaseException, key: str) -> InputError:
-    """What there is to say of a `${...}` that cannot be resolved."""
-    reason = str(error).splitlines()[0]
-    return InputError(
-        f"{key}: {reason}; expected the name of another option in full, as in ${{trainer.max_steps}}, or "
-        "${oc.env:NAME} with NAME set."
-    )
-
-
-def add_trust(parser: ArgumentParser) -> None:
-    """Adds the option of all commands that take a checkpoint."""
-    parser.add_argument(
-        "--trust",
-        type=str | list[str],
-        default="",
-        help="packages, with commas, whose classes a checkpoint may name beside those of tumorgen: your own",
-    )
 
 
 @contextmanager

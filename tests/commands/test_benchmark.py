@@ -222,7 +222,7 @@ def test_volumes_without_manifest_need_trust_and_are_marked(setting, tmp_path: P
         shutil.copytree(setting.folder / f"mine{fold}", tmp_path / f"bare{fold}")
         (tmp_path / f"bare{fold}" / "manifest.json").unlink()
     words = [*setting.words, "--generated", f"{{bare: '{tmp_path}/bare{{fold}}'}}", "--output", str(tmp_path / "out")]
-    words += ["--arms", "[real_only, mixed]", "--intensities", "[0, 1]"]
+    words += ["--arms", "[real_only, mixed]", "--generated_intensities", "[0, 1]"]
     with pytest.raises(InputError, match=r"there is no manifest\.json.*option trust_unmanifested"):
         run(words)
     assert trained == []

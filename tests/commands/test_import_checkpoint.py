@@ -236,8 +236,8 @@ def test_the_command_says_what_it_took(tmp_path: Path, capsys) -> None:
 def test_other_classes_need_names(tmp_path: Path, capsys) -> None:
     flat = random_file(Sizes(**{**vars(SMALL), "classes": 3}), 1)
     assert "tells 3 classes apart, found LGG, HGG" in refused(capsys, as_stage1(flat), tmp_path)
-    assert "expected 3 different names" in refused(capsys, as_stage1(flat), tmp_path, "--class_names", "a,b,b")
-    path = imported(tmp_path, flat, 1, "--class_names", "A, B, C")
+    assert "expected 3 different names" in refused(capsys, as_stage1(flat), tmp_path, "--class_names", "[a, b, b]")
+    path = imported(tmp_path, flat, 1, "--class_names", "[A, B, C]")
     assert load_method(path, VQGAN).class_names == ("A", "B", "C")
 
 

@@ -84,7 +84,7 @@ def test_happens_once_unless_forced_or_broken(wheel, capsys):
     weights.run(arguments)
     assert MRI_FEATURES.path.stat().st_mtime_ns == written
     assert "already there" in capsys.readouterr().out
-    weights.run([*arguments, "--force"])
+    weights.run([*arguments, "--overwrite"])
     assert MRI_FEATURES.path.stat().st_mtime_ns > written
     MRI_FEATURES.path.write_bytes(b"half a fi")
     weights.run(arguments)
@@ -192,8 +192,8 @@ def test_without_torchvision_lpips_names_the_file(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--whel", "x"], "unrecognized arguments: --whel"),
-        (["resnet"], "unknown network 'resnet'"),
+        (["--whel=x"], "unrecognized arguments: --whel"),
+        (["resnet"], "network: expected one of mri, lpips, viewer. Got value: resnet."),
         (["--vgg16", "x"], "belong to LPIPS"),
         (["lpips", "--wheel", "x"], "belongs to the MRI network"),
     ],

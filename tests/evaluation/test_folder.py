@@ -74,7 +74,7 @@ def test_an_evaluation_is_replaced_only_when_told(inputs, tmp_path):
     evaluate_to(output, *inputs)
     (output / "report.html").write_text("mine")
     before = (output / "evaluation.json").read_bytes()
-    with pytest.raises(InputError, match=r"--output: .*x holds an evaluation already.*--overwrite true"):
+    with pytest.raises(InputError, match=r"--output: .*x holds an evaluation already.*--overwrite"):
         evaluate_to(output, *inputs)
     assert (output / "evaluation.json").read_bytes() == before
     folders, metrics, _, resampling = inputs

@@ -159,7 +159,7 @@ def test_volumes_of_another_run_are_refused_or_replaced_as_a_whole(tmp_path: Pat
     sample(tmp_path, counts={"LGG": 3})
     before = digests(tmp_path)
     for changed in ({"seed": 1}, {"dtype": "int16"}, {"dtype": "int16", "counts": {"HGG": 1}}):
-        with pytest.raises(InputError, match=r"LGG_0001.nii.gz of another run .*--output.overwrite true"):
+        with pytest.raises(InputError, match=r"LGG_0001.nii.gz of another run .*--output.overwrite"):
             sample(tmp_path, **{"counts": {"LGG": 3}, **changed})
         assert digests(tmp_path) == before
     sample(tmp_path, counts={"LGG": 2}, dtype="int16", overwrite=True)

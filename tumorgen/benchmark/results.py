@@ -105,12 +105,12 @@ def read_result(path: Path, settings: Mapping[str, Any] | None = None) -> Traini
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: is no result of a training ({error!r}); remove it, or train it again with --overwrite true."
+            f"{path}: is no result of a training ({error!r}); remove it, or train it again with --overwrite."
         ) from error
     if settings is not None and (differences := list(_differences(result.settings, settings))):
         raise InputError(
             f"{path}: was trained with other settings ({'; '.join(differences[:3])}), so it cannot be used. Choose another "
-            "--output to keep both, or train it again with --overwrite true."
+            "--output to keep both, or train it again with --overwrite."
         )
     return result
 

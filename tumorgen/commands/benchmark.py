@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import InputError
+from tumorgen.options import OptionParser, command_parser
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import Namespace
 
     from data_modules.base import ROIDataModule
     from data_modules.volumes.memory import Block
@@ -50,20 +51,18 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> "ArgumentParser":
-    from jsonargparse import ActionConfigFile
-
+def _parser() -> OptionParser:
     from data_modules.base import ROIDataModule
     from tumorgen.benchmark.training import Budget, Hardware
     from tumorgen.classifier.module import GradeClassifier
     from tumorgen.parsing import Parser
 
-    parser = Parser(
-        prog="tumorgen benchmark",
-        description="Trains a grade classifier with and without synthetic tumours, over the same folds and seeds, and tests "
+    parser = command_parser(
+        "benchmark",
+        "Trains a grade classifier with and without synthetic tumours, over the same folds and seeds, and tests "
         "it on held-out patients. `--data.help CLASS` and `--model.help CLASS` list the options of data and model.",
+        Parser,
     )
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="experiments/benchmark.yaml, or one of yours")
     parser.add_subclass_arguments(ROIDataModule, "data", fail_untyped=False, required=True)
     parser.add_subclass_arguments(GradeClassifier, "model", skip=_FACTS, instantiate=False, required=True)
     parser.set_defaults({"data": {"class_path": "data_modules.brats.BraTSDataModule"}})
@@ -94,7 +93,7 @@ def _parser() -> "ArgumentParser":
         help="accept volumes that cannot tell whom they were trained on; the table will say so",
     )
     parser.add_argument(
-        "--intensities", type=str | None, default=None, help="of generated files without manifest: '[0, 1]'"
+        "--generated_intensities", type=str | None, default=None, help="of generated files without manifest: '[0, 1]'"
     )
     parser.add_argument(
         "--convert", type=bool, default=False, help="resample generated volumes of another size or spacing"
@@ -108,7 +107,7 @@ def _parser() -> "ArgumentParser":
     return parser
 
 
-def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
+def _session(parser: OptionParser, options: "Namespace") -> "Session":
     """Prepares the data, opens every fold, and refuses what must not be used before anything is trained."""
     from tumorgen.benchmark.arms import chosen_arms
     from tumorgen.benchmark.data import Reading, open_fold
@@ -130,7 +129,7 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
             f"--folds: found {beyond[0]}; with --data.folds {data.folds} the last one is {data.folds - 1}."
         )
     data.prepare_data()
-    reading = Reading(options.trust_unmanifested, options.intensities, options.convert)
+    reading = Reading(options.trust_unmanifested, options.generated_intensities, options.convert)
     kept: dict[Hashable, Block] = {}
     opened = {
         fold: open_fold(
@@ -147,7 +146,7 @@ def _session(parser: "ArgumentParser", options: "Namespace") -> "Session":
     return Session(options.output, arms, trainings, opened, trainer)
 
 
-def _data(parser: "ArgumentParser", options: "Namespace", fold: int) -> "ROIDataModule":
+def _data(parser: OptionParser, options: "Namespace", fold: int) -> "ROIDataModule":
     """The data with this fold held out; data without folds have one."""
     config = options.clone()
     if "fold" in config.data.init_args:

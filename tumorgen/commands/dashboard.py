@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
+from tumorgen.options import command_parser
 
 if TYPE_CHECKING:
     from tumorgen.results.tables import Table
@@ -23,7 +23,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: There are no runs, `wandb-workspaces` is missing, nobody is logged in, or a result file cannot be read.
     """
-    parser = ArgumentParser(prog="tumorgen dashboard", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = command_parser("dashboard", __doc__)
     parser.add_argument("--project", type=str, default="tumorgen", help="project that holds the runs")
     parser.add_argument("--entity", type=str, default="", help="user or team (default: the account's)")
     parser.add_argument(

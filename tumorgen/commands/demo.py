@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
-
 from data_modules.errors import InputError
+from tumorgen.options import command_parser
 
 if TYPE_CHECKING:
     from tumorgen.studies.demo.folders import DemoFolder
@@ -26,11 +25,11 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: The folder holds something else, or, with `--check`, no demonstration.
     """
-    parser = ArgumentParser(prog="tumorgen demo", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = command_parser("demo", __doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of everything that is made")
     parser.add_argument("--size", type=str, default="demo", help="demo (minutes) or showcase (more than an hour)")
     parser.add_argument(
-        "--check", action="store_true", help="only hold the figures of a finished one against the limits"
+        "--check", type=bool, default=False, help="only hold the figures of a finished one against the limits"
     )
     options = parser.parse_args(list(argv))
     from tumorgen.studies.demo.folders import DemoFolder

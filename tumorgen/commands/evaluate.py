@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import InputError
-from tumorgen.parsing import Parser, add_trust
+from tumorgen.options import OptionParser, add_trust, command_parser
+from tumorgen.parsing import Parser
 
 if TYPE_CHECKING:
     from tumorgen.evaluation.compare import Folders
@@ -53,13 +54,12 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser() -> OptionParser:
     from tumorgen.evaluation.compare import Options
     from tumorgen.evaluation.listed import shipped_list
     from tumorgen.metrics.metric import Metric, Resampling
 
-    parser = Parser(prog="tumorgen evaluate", description=__doc__, default_config_files=[str(shipped_list())])
-    parser.add_argument("--config", action="config", help="YAML with options, for example a list of metrics")
+    parser = command_parser("evaluate", __doc__, Parser, default_config_files=[str(shipped_list())])
     parser.add_argument("--metrics", type=list[Metric], help="what is measured (experiments/evaluate.yaml)")
     parser.add_argument(
         "--real",

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
-
 from data_modules.errors import InputError
+from tumorgen.options import command_parser
 
 if TYPE_CHECKING:
     from tumorgen.methods.published.convert import Imported
@@ -20,28 +19,28 @@ def run(argv: Sequence[str]) -> int:
         InputError: The file is unreadable or not one of the published code, options do not fit it, or the output is
             already there.
     """
-    parser = ArgumentParser(
-        prog="tumorgen import-checkpoint", description=__doc__, exit_on_error=False, allow_abbrev=False
-    )
+    parser = command_parser("import-checkpoint", __doc__)
     parser.add_argument("file", type=Path, help="checkpoint written by the published code, of stage 1 or 2")
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write, for example published.ckpt")
     parser.add_argument(
-        "--class_names", type=str | None, default=None, help="classes in the order of their labels (default: LGG,HGG)"
+        "--class_names",
+        type=list[str] | None,
+        default=None,
+        help="classes in order of their labels (default: '[LGG, HGG]')",
     )
     parser.add_argument("--spacing", type=float, default=1.0, help="side of a voxel in mm (published: 1)")
     parser.add_argument(
         "--heads", type=int | None, default=None, help="attention heads of the transformer, stage 2 (default: 16)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is already there")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace the output if it is already there")
     options = parser.parse_args(list(argv))
     if not 0 < options.spacing < float("inf"):
         raise InputError(f"--spacing is {options.spacing}; expected a length in mm above 0.")
     if options.heads is not None and options.heads < 1:
         raise InputError(f"--heads is {options.heads}; expected 1 or more.")
-    names = None
-    if options.class_names is not None:
-        names = [name.strip() for name in options.class_names.strip("[]").split(",")]
-    import_checkpoint(options.file, options.output, names, options.spacing, options.heads, options.overwrite)
+    import_checkpoint(
+        options.file, options.output, options.class_names, options.spacing, options.heads, options.overwrite
+    )
     return 0
 
 

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from data_modules.errors import InputError
+from tumorgen.options import command_parser
 
 
 def shipped_experiments() -> Path:
@@ -23,9 +22,9 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: The target holds files of the same names, and `--overwrite` was not given.
     """
-    parser = ArgumentParser(prog="tumorgen init", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = command_parser("init", __doc__)
     parser.add_argument("--output", type=Path, default=Path("experiments"), help="folder to copy into")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are already there")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace files that are already there")
     options = parser.parse_args(list(argv))
     source: Path = shipped_experiments()
     names = sorted(path.relative_to(source) for path in source.rglob("*.yaml"))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+from tumorgen.options import OptionParser, command_parser
 
+if TYPE_CHECKING:
     from data_modules.base import ROIDataModule
 
 # Sections of an experiment that say nothing about the data: any content passes, `fit` will judge it.
@@ -55,18 +55,17 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> "ArgumentParser":
-    from jsonargparse import ActionConfigFile
-
+def _parser() -> OptionParser:
     from data_modules.base import ROIDataModule
     from tumorgen.parsing import Parser
 
-    parser = Parser(
-        prog="tumorgen prepare",
-        description="Cuts the regions of interest of a cohort into the cache, with a manifest and the folds. "
-        "`tumorgen prepare --data.help data_modules.brats.BraTSDataModule` lists all options.",
+    parser = command_parser(
+        "prepare",
+        "Cuts the regions of interest of a cohort into the cache, with a manifest and the folds. "
+        "`tumorgen prepare --data.help data_modules.brats.BraTSDataModule` lists all options; "
+        "of an experiment as --config, only its data section counts.",
+        Parser,
     )
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="an experiment; only its data section counts")
     parser.add_subclass_arguments(ROIDataModule, "data", fail_untyped=False, required=True)
     parser.add_argument(
         "--export", type=Path | None, default=None, help="folder to write all regions to, as NIfTI with a manifest"

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from data_modules.errors import InputError
+from tumorgen.options import add_trust, command_parser
 
 
 def run(argv: Sequence[str]) -> int:
@@ -20,16 +19,15 @@ def run(argv: Sequence[str]) -> int:
             already there.
     """
     from tumorgen.methods.trust import trusting
-    from tumorgen.parsing import add_trust
 
-    parser = ArgumentParser(prog="tumorgen reconstruct", description=__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = command_parser("reconstruct", __doc__)
     parser.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of a trained VQGAN")
     parser.add_argument(
         "--input", type=Path, required=True, help="scan, NIfTI, of the sequence the VQGAN was trained on"
     )
     parser.add_argument("--mask", type=Path, required=True, help="tumour segmentation on the same grid, NIfTI")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are already there")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace results that are already there")
     add_trust(parser)
     options = parser.parse_args(list(argv))
     for key in ("ckpt_path", "input", "mask"):

@@ -1,18 +1,10 @@
 """``tumorgen report``: results of evaluations, benchmarks and runs as one HTML page that needs no server and no network."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from data_modules.errors import InputError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad option in one line, as every other command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}. `tumorgen report --help` lists the options")
+from tumorgen.options import OptionParser, command_parser
 
 
 def run(argv: Sequence[str]) -> int:
@@ -27,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
         raise InputError(f"--output: {options.output} is no HTML file; name one, for example report.html")
     if options.output.exists() and not options.overwrite:
         raise InputError(f"--output: {options.output} is there already; choose another name or add --overwrite")
-    write_report(options.results, options.output, options.viewer == "true", options.tables, options.title)
+    write_report(options.results, options.output, options.viewer, options.tables, options.title)
     return 0
 
 
@@ -62,8 +54,8 @@ def write_report(
             print(path)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="tumorgen report", description=__doc__, allow_abbrev=False)
+def _parser() -> OptionParser:
+    parser = command_parser("report", __doc__)
     parser.add_argument(
         "results",
         type=Path,
@@ -71,16 +63,19 @@ def _parser() -> _Parser:
         metavar="RESULTS",
         help="folders that tumorgen evaluate, benchmark, fit or predict wrote, or a folder of such folders",
     )
-    parser.add_argument("--output", type=Path, default=Path("report.html"), help="HTML file to write (report.html)")
+    parser.add_argument("--output", type=Path, default=Path("report.html"), help="HTML file to write")
     parser.add_argument(
-        "--tables", type=Path, help="folder for the tables in Markdown, LaTeX and plain text (the page's)"
+        "--tables",
+        type=Path | None,
+        default=None,
+        help="folder for the tables in Markdown, LaTeX and plain text (the page's)",
     )
-    parser.add_argument("--title", default="Synthetic brain tumour regions", help="heading of the page")
+    parser.add_argument("--title", type=str, default="Synthetic brain tumour regions", help="heading of the page")
     parser.add_argument(
         "--viewer",
-        choices=("true", "false"),
-        default="true",
-        help="put in the volume viewer, which `tumorgen weights viewer` fetches once (true)",
+        type=bool,
+        default=True,
+        help="put in the volume viewer, which `tumorgen weights viewer` fetches once",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a page that is already there")
+    parser.add_argument("--overwrite", type=bool, default=False, help="replace a page that is already there")
     return parser

@@ -3,13 +3,12 @@
 That is the weights of the perceptual terms, which it converts, and the volume viewer of reports.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from data_modules.files import atomic_path, sha256
 from tumorgen.methods.loading import read_tensors
 from tumorgen.nn.mri_features import MRIFeatures
 from tumorgen.nn.vgg import LPIPSVGG16, lpips_state_dict
+from tumorgen.options import OptionParser, command_parser
 from tumorgen.pretrained.pypi import DEEPBET, LPIPS, NIIVUE, download_wheel, provenance, read_pinned
 from tumorgen.pretrained.weights import (
     LPIPS_VGG16,
@@ -33,37 +33,26 @@ VGG16_FILE = "vgg16-397923af.pth"
 VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a bad option in one line, as every other command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}. `tumorgen weights --help` lists the options")
-
-
 def run(argv: Sequence[str]) -> int:
     """Runs `tumorgen weights [mri | lpips | viewer] ...`; returns 0, also when the cache has the weights already.
 
     Raises:
         InputError: No network, a wrong checksum, a file that is missing or not what it should be.
     """
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(list(argv))
     if options.network in ("mri", "viewer") and (options.vgg16 or options.linear):
         raise InputError("--vgg16 and --linear belong to LPIPS. Type: tumorgen weights lpips --vgg16 FILE")
     if options.network == "mri":
-        if options.force or not _present(MRI_FEATURES):
+        if options.overwrite or not _present(MRI_FEATURES):
             _convert_mri(options.wheel)
     elif options.network == "lpips":
         if options.wheel:
             raise InputError("--wheel belongs to the MRI network and the viewer. Type: tumorgen weights --wheel FILE")
-        if options.force or not _present(LPIPS_VGG16):
+        if options.overwrite or not _present(LPIPS_VGG16):
             _convert_lpips(options.vgg16, options.linear)
-    elif options.network == "viewer":
-        if options.force or not _viewer_present():
-            _keep_viewer(options.wheel)
     else:
-        raise InputError(
-            f"unknown network '{options.network}', expected mri, lpips or viewer. Type: tumorgen weights --help"
-        )
+        if options.overwrite or not _viewer_present():
+            _keep_viewer(options.wheel)
     return 0
 
 
@@ -82,15 +71,15 @@ def mri_state_dict(script: Path) -> dict[str, Tensor]:
     return _fitting(found, MRIFeatures(), DEEPBET.source)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="tumorgen weights",
-        allow_abbrev=False,
-        description="Fetches, checks and converts the weights of a perceptual term, or the viewer, into the cache folder "
+def _parser() -> OptionParser:
+    parser = command_parser(
+        "weights",
+        "Fetches, checks and converts the weights of a perceptual term, or the viewer, into the cache folder "
         "($TUMORGEN_CACHE, otherwise tumorgen in $XDG_CACHE_HOME or ~/.cache).",
     )
     parser.add_argument(
         "network",
+        type=Literal["mri", "lpips", "viewer"],
         nargs="?",
         metavar="{mri,lpips,viewer}",
         default="mri",
@@ -99,14 +88,25 @@ def _parser() -> _Parser:
     )
     parser.add_argument(
         "--wheel",
-        type=Path,
+        type=Path | None,
+        default=None,
         help=f"mri, viewer: {DEEPBET.wheel_name} or {NIIVUE.wheel_name}, where it is already on this machine",
     )
     parser.add_argument(
-        "--vgg16", type=Path, help=f"lpips: torchvision's {VGG16_FILE}; default: fetched, with torchvision"
+        "--vgg16",
+        type=Path | None,
+        default=None,
+        help=f"lpips: torchvision's {VGG16_FILE}; default: fetched, with torchvision",
     )
-    parser.add_argument("--linear", type=Path, help=f"lpips: {LPIPS.member} of lpips 0.1.4; default: fetched from PyPI")
-    parser.add_argument("--force", action="store_true", help="convert again, even if the cache has the weights")
+    parser.add_argument(
+        "--linear",
+        type=Path | None,
+        default=None,
+        help=f"lpips: {LPIPS.member} of lpips 0.1.4; default: fetched from PyPI",
+    )
+    parser.add_argument(
+        "--overwrite", type=bool, default=False, help="convert again, even if the cache has the weights"
+    )
     return parser
 
 
@@ -139,7 +139,7 @@ def _viewer_present() -> bool:
     except InputError as error:
         print(f"fetching again: {error}", file=sys.stderr)
         return False
-    print(f"{kept}: already there ({NIIVUE.source}); --force fetches it again")
+    print(f"{kept}: already there ({NIIVUE.source}); --overwrite fetches it again")
     return True
 
 
@@ -203,7 +203,7 @@ def _present(kind: ConvertedWeights) -> bool:
     except InputError as error:
         print(f"converting again: {error}", file=sys.stderr)
         return False
-    print(f"{kind.path}: already there ({source}); --force converts again")
+    print(f"{kind.path}: already there ({source}); --overwrite converts again")
     return True
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import InputError
-from tumorgen.parsing import unresolved
+from tumorgen.options import unresolved
 
 _HELP = ("-h", "--help", "--print_config")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")

@@ -78,7 +78,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     if (output / RESULTS).is_file():
         if not overwrite:
             raise InputError(
-                f"--output: {output} holds an evaluation already; choose another folder, or add --overwrite true"
+                f"--output: {output} holds an evaluation already; choose another folder, or add --overwrite"
             )
     elif output.exists():
         raise InputError(f"--output: {output} holds something else than an evaluation; choose another folder")

@@ -74,7 +74,7 @@ class VolumeWriter(BasePredictionWriter):
         if in_the_way and not self.overwrite:
             raise InputError(
                 f"{self.folder}: holds {in_the_way[0]}.nii.gz of another run (another checkpoint, sampler or seed, or no "
-                "manifest); choose another --output.folder, or replace what is there with --output.overwrite true."
+                "manifest); choose another --output.folder, or replace what is there with --output.overwrite."
             )
         trainer.strategy.barrier()  # every rank has read what the first one now tidies up
         if trainer.is_global_zero:

@@ -231,7 +231,7 @@ def test_real_weights_tell_blur_from_noise(mri, side, sigma):
     from tumorgen.commands import weights
 
     try:
-        weights.run(["--force"])
+        weights.run(["--overwrite"])
     except InputError as error:
         pytest.skip(f"the weights cannot be fetched: {error}")
     trained = MRIPerceptual()
