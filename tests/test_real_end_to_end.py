@@ -172,7 +172,7 @@ def test_new_tumours_of_both_classes(transformer: Path, split: CohortSplit, tmp_
     manifest: dict[str, Any] = json.loads((tmp_path / "samples" / "manifest.json").read_text())
     assert manifest["class_names"] == ["0", "1"]
     assert (manifest["roi_size"], manifest["spacing_mm"]) == (32, 4.0)
-    assert manifest["checkpoint_sha256"] == sha256(checkpoint)
+    assert manifest["generators"][0]["checkpoint_sha256"] == sha256(checkpoint)
     expected = [
         ("0/0_0001.nii.gz", "0", 0),
         ("0/0_0002.nii.gz", "0", 2),

@@ -61,10 +61,10 @@ def test_the_command_of_the_issue(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
     written = manifest(tmp_path)
     checkpoint = read_checkpoint(transformer())
-    assert written["checkpoint_sha256"] == sha256(transformer())
+    assert written["generators"][0]["checkpoint_sha256"] == sha256(transformer())
     assert written["origin"] == checkpoint["tumorgen"]["origin"] == read_checkpoint(tokenizer())["tumorgen"]["origin"]
     options = {"temperature": 1.0, "top_k": None, "top_p": None}
-    assert written["sampler"] == {
+    assert written["generators"][0]["sampler"] == {
         "class": "CachedAutoregressive", **options, "bfloat16": False, "precision": "32-true"
     }  # fmt: skip
     # what a volume is made of can be had again from the manifest alone
@@ -140,7 +140,7 @@ def yaml(folder: Path, sampler: dict[str, Any], **others: Any) -> Path:
 
 def test_the_checkpoint_s_sampler_is_the_default(tmp_path: Path, particular: Path) -> None:
     assert predict(tmp_path, particular) == 0
-    sampler = manifest(tmp_path)["sampler"]
+    sampler = manifest(tmp_path)["generators"][0]["sampler"]
     assert (sampler["temperature"], sampler["top_k"], sampler["top_p"]) == (0.7, 4, None)
 
 
@@ -148,21 +148,23 @@ def test_the_command_line_wins_over_yaml_and_yaml_over_the_checkpoint(tmp_path: 
     config = yaml(tmp_path, {"class_path": AUTOREGRESSIVE, "init_args": {"top_k": 5, "top_p": 0.9}})
     words = ["--config", config, "--model.sampler.top_p", 0.8]
     assert predict(tmp_path, particular, *words) == 0
-    sampler = manifest(tmp_path)["sampler"]
+    sampler = manifest(tmp_path)["generators"][0]["sampler"]
     assert (sampler["temperature"], sampler["top_k"], sampler["top_p"]) == (0.7, 5, 0.8)
 
 
 def test_options_of_one_sampler_are_not_those_of_another(tmp_path: Path, particular: Path) -> None:
     assert predict(tmp_path, particular, "--model.sampler", "stage2_probes.LikelyCodes") == 0
-    assert manifest(tmp_path)["sampler"]["class"] == "LikelyCodes"
-    assert manifest(tmp_path)["sampler"]["temperature"] == 0.5, "its own default, not the checkpoint's 0.7"
+    assert manifest(tmp_path)["generators"][0]["sampler"]["class"] == "LikelyCodes"
+    assert manifest(tmp_path)["generators"][0]["sampler"]["temperature"] == 0.5, (
+        "its own default, not the checkpoint's 0.7"
+    )
 
 
 def test_parallel_decoding_is_chosen_on_the_command_line(tmp_path: Path) -> None:
     words = ["--model.sampler", PARALLEL, "--model.sampler.steps", 5, "--model.sampler.guidance_scale", 1.5]
     words += ["--model.sampler.order", "tumorgen.methods.transformer.parallel_decoding.HaltonOrder"]
     assert predict(tmp_path, bidirectional(), *words) == 0
-    sampler = manifest(tmp_path)["sampler"]
+    sampler = manifest(tmp_path)["generators"][0]["sampler"]
     assert (sampler["class"], sampler["steps"], sampler["guidance_scale"]) == ("ParallelDecoding", 5, 1.5)
     assert sampler["order"] == {"class": "HaltonOrder"}
 
@@ -177,7 +179,7 @@ def test_the_architecture_is_the_checkpoint_s(tmp_path: Path, capsys: pytest.Cap
         json.dumps({"model": {"init_args": {"network": network, "sampler": {"init_args": {"top_k": 2}}}}})
     )
     assert predict(tmp_path, transformer(), "--config", config) == 0
-    assert manifest(tmp_path)["sampler"]["top_k"] == 2
+    assert manifest(tmp_path)["generators"][0]["sampler"]["top_k"] == 2
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_integer_volumes(tmp_path: Path) -> None:
 
 def test_bfloat16_weights_by_overlay(tmp_path: Path) -> None:
     assert predict(tmp_path, transformer(), "--config", OVERLAYS / "bf16_sampling.yaml") == 0
-    assert manifest(tmp_path)["sampler"]["bfloat16"] is True
+    assert manifest(tmp_path)["generators"][0]["sampler"]["bfloat16"] is True
     rounded = load_generator(transformer(), bfloat16_sampling=True)
     assert rounded.network.head.weight.dtype == torch.bfloat16
     assert rounded.sample_classes(["LGG"], [0]).dtype == torch.float32

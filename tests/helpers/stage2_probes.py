@@ -62,8 +62,12 @@ class FrozenCheck(L.Callback):
 class Noise(Generator):
     """Smooth noise that depends on class and seed; counts what it samples."""
 
-    def __init__(self, roi_size: int = 8, fail_at: int | None = None) -> None:
-        super().__init__(("LGG", "HGG"), roi_size, 2.0, in_channels=1)
+    batch_invariant = True
+
+    def __init__(
+        self, roi_size: int = 8, fail_at: int | None = None, class_names: tuple[str, ...] = ("LGG", "HGG")
+    ) -> None:
+        super().__init__(class_names, roi_size, 2.0, in_channels=1)
         self.origin = Origin("s", 0, ("p",))
         self.fail_at = fail_at
         self.sampled: list[tuple[int, int]] = []

@@ -192,7 +192,8 @@ def test_own_classes_are_resumed_and_sampled_from_when_named(
     assert "--trust newcomers" in capsys.readouterr().err
     assert tumorgen(*predict, "--trust", "newcomers,other") == 0
     manifest = json.loads((tmp_path / "samples/manifest.json").read_text())
-    assert (manifest["sampler"]["class"], manifest["sampler"]["temperature"]) == ("WarmSampler", 1.5)
+    sampler = manifest["generators"][0]["sampler"]
+    assert (sampler["class"], sampler["temperature"]) == ("WarmSampler", 1.5)
 
 
 def test_own_classes_in_python(own: dict[str, Path]) -> None:
@@ -206,7 +207,7 @@ def test_own_classes_in_python(own: dict[str, Path]) -> None:
     with trusting("newcomer"), pytest.raises(InputError, match=r"names newcomers\.SignQuantizer"):
         load_method(own["stage1"] / "checkpoints/last.ckpt", VQGAN)
     with trusting((), ["newcomers.SignQuantizer"]):
-        assert load_method(own["stage1"] / "checkpoints/last.ckpt", VQGAN).quantizer.num_codes == 16
+        assert load_method(own["stage1"] / "checkpoints/last.ckpt", VQGAN).model.quantizer.num_codes == 16
 
 
 def test_classes_of_this_command_s_yaml_are_trusted(own: dict[str, Path], tmp_path: Path) -> None:

@@ -88,9 +88,10 @@ def test_files_and_manifest(tmp_path: Path) -> None:
     assert all(entry["class"] == entry["file"][:3] and entry["empty"] is False for entry in written["volumes"])
     assert {entry["file"]: entry["sha256"] for entry in written["volumes"]} == digests(tmp_path)
     assert written["method"] == "Noise"
-    assert written["sampler"] == {"class": "Noise", "precision": "32-true"}
+    (generator,) = written["generators"]
+    assert generator["sampler"] == {"class": "Noise", "precision": "32-true"}
+    assert generator["packages"]["torch"]
     assert Origin.from_json(written["origin"]) == Origin("s", 0, ("p",))
-    assert written["packages"]["torch"]
     assert written["spacing_mm"] == 2.0
 
 
@@ -169,6 +170,38 @@ def test_volumes_of_another_run_are_refused_or_replaced_as_a_whole(tmp_path: Pat
     assert sample(tmp_path, counts={"LGG": 2}, dtype="int16", overwrite=True).sampled == [], "nor is it done twice"
 
 
+def test_generators_of_one_class_each_come_to_one_folder(tmp_path: Path) -> None:
+    members = {name: Noise(class_names=(name,)) for name in ("HGG", "LGG")}
+    for number, (name, member) in enumerate(members.items()):
+        member.origin = Origin("s", 0, (f"patient {number}",))
+        sample(tmp_path, member, counts={name: 3})
+    written = manifest(tmp_path)
+    assert written["class_names"] == ["LGG", "HGG"]
+    assert [one["class_names"] for one in written["generators"]] == [["LGG"], ["HGG"]]
+    assert {entry["file"]: entry["sha256"] for entry in written["volumes"]} == digests(tmp_path)
+    assert Origin.from_json(written["origin"]).patients == ("patient 0", "patient 1")
+    again = Noise(class_names=("HGG",))
+    again.origin = members["HGG"].origin
+    assert sample(tmp_path, again, counts={"HGG": 4}).sampled == [(0, 3)], "more of one class"
+    assert len(manifest(tmp_path)["volumes"]) == 7
+    before = digests(tmp_path)
+    with pytest.raises(InputError, match=r"HGG_0001.nii.gz of another run"):
+        sample(tmp_path, Noise(), counts={"LGG": 1}, seed=5)
+    with pytest.raises(InputError, match=r"_0001.nii.gz of another run"):
+        sample(tmp_path, Noise(roi_size=4, class_names=("GBM",)), counts={"GBM": 1})
+    assert digests(tmp_path) == before
+
+
+def test_the_batch_size_is_told_where_volumes_depend_on_it(tmp_path: Path) -> None:
+    class Coupled(Noise):
+        batch_invariant = False
+
+    sample(tmp_path, Coupled(), batch_size=3)
+    assert manifest(tmp_path)["generators"][0]["sampler"]["batch_size"] == 3
+    with pytest.raises(InputError, match="of another run"):
+        sample(tmp_path, Coupled(), batch_size=2)
+
+
 def test_files_without_a_manifest_are_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "LGG" / "LGG_0002.nii.gz"
     mine.parent.mkdir()
@@ -180,7 +213,7 @@ def test_files_without_a_manifest_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"volumes": 3}', '{"checkpoint_sha256": 1, "config_sha256": 2, "volumes": [{"file": "../x"}]}']
+    "text", ["{", "[]", '{"volumes": 3}', '{"generators": [], "volumes": [{"file": "../x", "class": "LGG"}]}']
 )
 def test_a_foreign_manifest_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)

@@ -20,7 +20,7 @@ from tumorgen.results.tables import write_tables
 
 RESULTS = "evaluation.json"
 _PICTURES = "pictures"
-_ORIGIN = ("method", "sampler", "checkpoint_sha256", "config_sha256", "kind", "fold", "modality")
+_ORIGIN = ("method", "kind", "fold", "modality")
 
 
 def evaluate_to(
@@ -129,6 +129,8 @@ def _describe(folder: VolumeFolder) -> dict[str, Any]:
     """A folder of volumes: what is in it, what was changed while reading, what its manifest says of its origin."""
     manifest = folder.manifest or {}
     said = {key: manifest[key] for key in _ORIGIN if key in manifest}
+    if "generators" in manifest:  # without their patients, who belong to the manifest
+        said["generators"] = [{key: one[key] for key in one if key != "origin"} for one in manifest["generators"]]
     if folder.manifest is not None:
         said["manifest_sha256"] = sha256(folder.folder / "manifest.json")
     parts = folder.parts or {}

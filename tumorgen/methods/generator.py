@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import torch
@@ -31,7 +31,7 @@ class Generator(Method, ABC):
             within 1e-3; in other precisions, and on other devices, the batch size is part of what makes a volume.
     """
 
-    batch_invariant: ClassVar[bool] = False
+    batch_invariant: bool = False
 
     @abstractmethod
     def sample(self, condition: Condition, seeds: Sequence[int]) -> Volume:

@@ -31,6 +31,7 @@ class VolumeArtifact(L.Callback):
         content["volumes"] = len(content["volumes"])
         # hashes of patients belong to the manifest; beside hundreds of them nothing else could be read
         content["patients"] = len(Origin.from_json(content.pop("origin")).patients)
+        content["generators"] = [{key: one[key] for key in one if key != "origin"} for one in content["generators"]]
         for logger in trainer.loggers:
             if isinstance(logger, RunRecord):
                 name = "".join(

@@ -49,7 +49,7 @@ class MaskedTransformer(Generator):
     monitor: ClassVar[str | None] = "val/cross_entropy_corrupted"
     runtime_options: ClassVar[tuple[str, ...]] = ("sampler", "bfloat16_sampling")
     self_contained: ClassVar[tuple[str, ...]] = ("tokenizer",)
-    batch_invariant: ClassVar[bool] = True
+    batch_invariant: bool = True
 
     held_out: TokenMetrics
 
@@ -87,6 +87,7 @@ class MaskedTransformer(Generator):
         self.class_dropout, self.bfloat16_sampling, self.compile_network = class_dropout, bfloat16_sampling, compile
         self.optimizer, self.schedule = optimizer, schedule
         self.held_out = TokenMetrics(self.class_names)
+        self.batch_invariant = not bfloat16_sampling
         self._rounded = False
         self._known_tokens: dict[str, tuple[Tensor, Tensor]] = {}
 
