@@ -75,6 +75,7 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorgen.commands.report.write_report", stop)
     monkeypatch.setattr("tumorgen.results.dashboard.layout.find_runs", stop)
     monkeypatch.setattr("data_modules.brats.BraTSDataModule.prepare_data", stop)
+    monkeypatch.setattr("data_modules.cohort.module.CohortDataModule.prepare_data", stop)
 
 
 @pytest.fixture

@@ -21,7 +21,11 @@ OPTIONS = [shlex.split(span) for span in spans() if span.startswith("--")]
 # inline mentions of an option without its value, and names that stand for something
 VALUES = {"--config": "experiments/vqgan.yaml", "--data.seed": "0", "--real": "real", "--data.cache_dir": "cache"}
 VALUES |= {"--run_id": "other", "--experiment": "other", "--runs_dir": "other", "--data.num_workers": "2"}
-VALUES |= {"--data.help": "data_modules.brats.BraTSDataModule", "--trainer.precision": "32-true"}
+VALUES |= {
+    "--trust": "sign_quantizer",
+    "--data.help": "data_modules.brats.BraTSDataModule",
+    "--trainer.precision": "32-true",
+}
 STANDS_FOR = {"ID": "first", "FILE.csv": "table.csv", "NAME": "IDH"}
 # where an option belongs, if not to training
 PREDICT, EVALUATE, BENCHMARK = "predict", "evaluate", "benchmark"

@@ -12,7 +12,7 @@ from stage2 import tokenizer
 
 from tumorgen.methods.transformer.decoding import Sampler
 from tumorgen.methods.transformer.masking import MaskingStrategy
-from tumorgen.methods.vqgan.quantizers import Quantizer
+from tumorgen.methods.vqgan.quantizers.base import Quantizer
 
 WRITTEN_BY_RUNS = {"config.yaml", "metrics.csv", "manifest.json", "name_mapping.csv"}
 

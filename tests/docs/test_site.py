@@ -47,5 +47,9 @@ def test_metrics_are_those_of_the_list(site: Path) -> None:
 
 
 def test_the_reference_has_every_public_module(site: Path) -> None:
-    text = (site / "reference" / "tumorgen.methods.vqgan.html").read_text()
-    assert "features to codes" in text or "The contract of all quantisers" in text
+    text = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
+    paths = [path for package in ("tumorgen", "data_modules") for path in (ROOT / package).rglob("*.py")]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if path.stem[:2] != "__"}
+    assert len(modules) > 100
+    assert {name for name in modules if f'id="{name}"' not in text} == set()
+    assert 'id="tumorgen.methods.generator.Generator.sample"' in text

@@ -15,9 +15,11 @@ from held import blobs, real_of, volumes_of
 from stage2 import QUIET, fit, transformer
 from toy import blob
 
+import tumorgen as tumorgen_package
 from tumorgen.evaluation.listed import listed_metrics
 from tumorgen.methods.loading import load_method
 from tumorgen.methods.vqgan.module import VQGAN
+from tumorgen.nn.draws import Draws
 
 SMALL_CNN = "tumorgen.classifier.networks.SmallCNN"
 
@@ -47,7 +49,7 @@ def test_files_have_names_of_their_own() -> None:
 
 
 def test_the_quantiser_trains(here: Path, tmp_path: Path) -> None:
-    sizes = ["--model.quantizer.bits", "4", "--model.quantizer.code_width", "8"]
+    sizes = ["--model.quantizer.bits", "4", "--model.quantizer.code_dim", "8"]
     words = ["--config", TINY_VQGAN, "--config", "sign.yaml", *sizes, "--runs_dir", tmp_path, "--run_id", "run", *QUIET]
     assert tumorgen("fit", *words) == 0
     assert (tmp_path / "vqgan-sign" / "run" / "checkpoints" / "last.ckpt").is_file()
@@ -56,7 +58,7 @@ def test_the_quantiser_trains(here: Path, tmp_path: Path) -> None:
 def test_the_quantiser_keeps_the_contract(here: Path) -> None:
     from sign_quantizer import SignQuantizer
 
-    quantizer = SignQuantizer(bits=4, code_width=8)
+    quantizer = SignQuantizer(bits=4, code_dim=8)
     z = torch.randn(2, 8, 3, 3, 3, requires_grad=True)
     latent, codes, commitment = quantizer(z)
     assert torch.equal(latent, quantizer.decode(codes))
@@ -74,7 +76,7 @@ def test_the_masking_trains(here: Path, tmp_path: Path) -> None:
 def test_the_masking_masks_a_box(here: Path) -> None:
     from block_masking import BlockMasking
 
-    masked, replaced = BlockMasking(share=0.5).choose(torch.zeros(3, 64), (4, 4, 4), torch.Generator().manual_seed(0))
+    masked, replaced = BlockMasking(share=0.5).choose(torch.zeros(3, 64), (4, 4, 4), Draws([0, 1, 2]))
     assert masked.sum(1).tolist() == [8] * 3
     assert not replaced.any()
     assert len({tuple(row.tolist()) for row in masked}) > 1
@@ -149,3 +151,25 @@ def test_the_metric_measures(here: Path) -> None:
         assert other.value < one.floor.low
         assert one.interval is not None
         assert one.interval.low < one.value < one.interval.high
+
+
+def test_the_method_trains_and_samples(here: Path, tmp_path: Path) -> None:
+    runs = ["--runs_dir", tmp_path, "--trainer.accelerator", "cpu", *QUIET]
+    assert tumorgen("fit", "--config", "mean_tumour.yaml", "--data", "toy.ToyDataModule", "--run_id", "run", *runs) == 0
+    checkpoint = tmp_path / "mean-tumour" / "run" / "checkpoints" / "best.ckpt"
+    words = [
+        "--config",
+        "experiments/sample.yaml",
+        "--ckpt_path",
+        checkpoint,
+        "--data.counts",
+        "{LGG: 3, HGG: 3}",
+        *runs,
+    ]
+    assert tumorgen("predict", *words, "--trust", "mean_tumour", "--output.folder", tmp_path / "out") == 0
+    volumes = list((tmp_path / "out").glob("*/*.nii.gz"))
+    assert len(volumes) == 6
+    generator = tumorgen_package.load_generator(checkpoint, trust="mean_tumour", shift=0)
+    still = generator.sample_classes(["LGG", "HGG"], seeds=[0, 1])
+    real = [torch.stack([blob(label, 16, 2 * i + label) for i in range(4)]).mean(0) for label in (0, 1)]
+    assert (still - torch.stack(real)).abs().mean() < 0.1
