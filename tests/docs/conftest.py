@@ -32,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / run).mkdir(parents=True)
         (place / run / "checkpoints").symlink_to(checkpoint.parent)
         assert (checkpoint.parent / "best.ckpt").is_file()
-    (place / "CKPT").symlink_to(transformer())
+    for name in ("CKPT", "LGG.ckpt", "HGG.ckpt"):
+        (place / name).symlink_to(transformer())
     return place
 
 
