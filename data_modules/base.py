@@ -4,7 +4,6 @@ Legend for shapes: B batch, C channel, D depth (axial slice), H row, W column.
 """
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
@@ -17,6 +16,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from data_modules.cores import available_cores
 from data_modules.draws import drawing_from, keyed_seed, run_seed
 from data_modules.errors import InputError
 from data_modules.origin import Origin, PatientKey, Verdict, check, check_volumes
@@ -126,6 +126,7 @@ class ROIDataModule(LightningDataModule, ABC):
         self.val: VolumeSet | None = None
         self.test: VolumeSet | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._seed: tuple[object, int] | None = None
 
     @property
     @abstractmethod
@@ -208,7 +209,9 @@ class ROIDataModule(LightningDataModule, ABC):
     def _augmented(self) -> VolumeSet | None:
         if self.train is None or self.augmentation is None:
             return self.train
-        return Augmented(self.train, self.augmentation, run_seed(), self._epoch)
+        if self._seed is None or self._seed[0] is not self.trainer:  # steps of a training may seed the generator, too
+            self._seed = self.trainer, run_seed()
+        return Augmented(self.train, self.augmentation, self._seed[1], self._epoch)
 
     def parts(self) -> dict[Part, VolumeSet]:
         """The three parts.
@@ -283,10 +286,3 @@ def default_workers(roi_size: int) -> int:
     if roi_size <= _IN_PROCESS_SIZE:
         return 0
     return max(0, min(4, available_cores() - 1))
-
-
-def available_cores() -> int:
-    """Processor cores this process may use: a SLURM job or container often has fewer than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,11 +9,12 @@ from typing import Any
 from jsonargparse import lazy_instance
 from rich.console import Console
 
-from data_modules.base import Part, available_cores
+from data_modules.base import Part
 from data_modules.cohort.discover import Cohort, discover
 from data_modules.cohort.folds import Member
 from data_modules.cohort.module import CohortDataModule
 from data_modules.cohort.naming import Modality
+from data_modules.cores import available_cores
 from data_modules.errors import InputError
 from data_modules.files import short_hash
 from data_modules.phantoms.cohort import SETTINGS_FILE

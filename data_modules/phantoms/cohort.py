@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_modules.cores import available_cores
 from data_modules.errors import InputError
 from data_modules.files import atomic_path, write_json
 from data_modules.phantoms.case import make_case
@@ -151,8 +151,7 @@ def _claim(root: Path, cohort: PhantomCohort) -> None:
 def _written(root: Path, seed: int, cases: list[tuple[str, int]], workers: int | None) -> Iterator[None]:
     """Yields once for every case that is on disk."""
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = 1 if len(cases) < _FEWEST_FOR_PROCESSES else workers
+        workers = 1 if len(cases) < _FEWEST_FOR_PROCESSES else available_cores()
     if workers == 1:
         for case in cases:
             write_case(root, seed, *case)
