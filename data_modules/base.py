@@ -186,7 +186,8 @@ class ROIDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled batches of the training part; the last, smaller batch is kept, as in the published recipe."""
         if self.trainer is not None:
-            self.set_epoch(self.trainer.current_epoch)  # workers read ahead before a resumed epoch starts
+            # workers of a resumed run read ahead before its first epoch starts, and `current_epoch` is behind until then
+            self.set_epoch(self.trainer.fit_loop.epoch_progress.total.processed)
         return self._loader(self._augmented(), shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Item]:

@@ -1,7 +1,6 @@
 """The data module: what models and loaders get from it."""
 
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,16 +107,6 @@ def test_augmentation_belongs_to_seed_epoch_and_case(make):
     assert all(equal(second, epoch(make(batch_size=2), number=1)))
     seed_everything(2, verbose=False)
     assert not any(equal(first, epoch(make(batch_size=1))))
-
-
-def test_steps_that_seed_the_generator_do_not_change_the_augmentation(make):
-    data = make(batch_size=3)
-    data.trainer = SimpleNamespace(current_epoch=0)
-    first = epoch(data)
-    torch.manual_seed(77)
-    assert all(equal(first, epoch(data)))
-    data.trainer = SimpleNamespace(current_epoch=0)
-    assert not any(equal(first, epoch(data))), "another run has another seed"
 
 
 def test_workers_that_live_on_see_the_epoch_change(make):

@@ -20,6 +20,7 @@ class FixedData(ToyDataModule):
     def __init__(self, same: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.same = same
+        self.patient_key = None if same else self.patient_key  # with it, such data would be refused
 
     def setup(self, stage: str) -> None:
         super().setup(stage)

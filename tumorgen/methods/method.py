@@ -75,10 +75,18 @@ class Method(L.LightningModule):
     # ------------------------------------------------------------------ training
 
     def setup(self, stage: str) -> None:
-        """Notes the seed and whom the run trains on."""
-        if stage == "fit":
-            self.seed = run_seed()
-            self.origin = origin_of(self.trainer.datamodule).joined(self.origin, *self.parents())
+        """Notes the seed and whom the run trains on.
+
+        Raises:
+            InputError: Patients that are held out now were in the training of what it is built on.
+        """
+        if stage != "fit":
+            return
+        self.seed = run_seed()
+        data, before = self.trainer.datamodule, self.origin.joined(*self.parents())
+        if isinstance(data, ROIDataModule):
+            data.check(f"what this {type(self).__name__} is built on", before)
+        self.origin = origin_of(data).joined(before)
 
     def parents(self) -> Sequence[Origin]:
         """Origins of trained parts that this method is built on, such as a tokenizer: here none."""

@@ -12,9 +12,8 @@ class RandomState(L.Callback):
     """Stores the generators of Python, NumPy, torch and the GPU, and restores them when training goes on.
 
     Restored at the start of the first resumed epoch, which is where the stored ones stood: a resumed run equals the
-    uninterrupted one, bit by bit on a CPU. Loader processes have generators of their own, which start anew: augmentation
-    drawn in them after resuming is other than it would have been. Under DDP every rank takes the state of rank zero over;
-    which cases a rank sees does not depend on it, augmentation drawn after resuming does.
+    uninterrupted one, bit by bit on a CPU. Under DDP every rank takes the state of rank zero over; neither the cases that a
+    rank sees nor their augmentation depend on it.
     """
 
     def __init__(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from toy import TOY_KEY, Blobs, ToyDataModule
 
+from data_modules.errors import InputError
 from data_modules.origin import Origin
 from tumorgen.methods.loading import build
 from tumorgen.methods.transformer.held_out import TokenMetrics
@@ -270,6 +271,14 @@ def test_unknown_patients_of_a_tokenizer_stay_unknown(tmp_path: Path, stored: di
     for origin in (model.origin, Origin.of_checkpoint(saved)):
         assert origin.unknown
         assert len(origin.patients) == 8
+
+
+def test_a_tokenizer_that_has_seen_held_out_patients_is_refused() -> None:
+    data = FixedData()
+    data.setup("fit")
+    data.setup = lambda stage: setattr(data, "test", data.train)
+    with pytest.raises(InputError, match="what this MaskedTransformer is built on: 8 of the 8 test patients"):
+        train(tiny(), data, epochs=1)
 
 
 def test_rounded_weights_are_not_trained() -> None:
