@@ -46,7 +46,7 @@ def audit(tmp_path, training, held_out, fresh):
     )
     parts = ["train"] * training.shape[1] + ["test"] * held_out.shape[1]
     real = write(tmp_path / "real", torch.cat([training, held_out], 1), "real", parts)
-    for name, volumes in (("honest", fresh), ("copied", torch.cat([fresh, copies], 1))):
+    for name, volumes in (("new", fresh), ("copied", torch.cat([fresh, copies], 1))):
         write(tmp_path / name, volumes, "generated")
         out = tmp_path / f"{name}-out"
         words = ("--real", real, "--generated", tmp_path / name, "--output", out, "--features", "classifier")
@@ -63,11 +63,11 @@ def audit(tmp_path, training, held_out, fresh):
 def hold(tmp_path, training, held_out, fresh):
     own = regions(seed=0, number=training + held_out).squeeze(1).unflatten(0, (2, -1))
     others = regions(seed=1, number=fresh).squeeze(1).unflatten(0, (2, -1))
-    (honest, _), (copied, pairs) = audit(tmp_path, own[:, :training], own[:, training:], others)
+    (new, _), (copied, pairs) = audit(tmp_path, own[:, :training], own[:, training:], others)
     copies = 2 * fresh
     assert copied.details["near_copies"] >= copies, "every copy is found"
-    assert copied.details["near_copies"] - copies <= honest.details["near_copies"], "and nothing else because of them"
-    assert copied.value >= 0.5 > honest.value
+    assert copied.details["near_copies"] - copies <= new.details["near_copies"], "and nothing else because of them"
+    assert copied.value >= 0.5 > new.value
     # the pairs shown are copies beside their originals, found under every disguise
     shown = [pair for pair in pairs if pair["space"] == "voxels"][:copies]
     assert all(index(pair["generated"]) - fresh == index(pair["training"]) for pair in shown), shown

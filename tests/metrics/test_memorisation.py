@@ -115,18 +115,18 @@ def test_copies_are_found_at_lower_resolution(side, cohort):
     assert memorisation_share(nearest(voxel_distances(copies, training)).distances, reference) == 1
 
 
-def test_a_few_copies_among_honest_volumes(cohort):
+def test_a_few_copies_among_new_volumes(cohort):
     training, reference = cohort
     generated = volumes(20, 900)
-    honest = memorisation_share(nearest(voxel_distances(generated, training)).distances, reference)
-    assert honest <= 0.25
+    new = memorisation_share(nearest(voxel_distances(generated, training)).distances, reference)
+    assert new <= 0.25
     generated[::5] = training[:4].flip(3)
     found = nearest(voxel_distances(generated, training))
     assert memorisation_share(found.distances, reference) >= 0.2
     assert {(pair.generated, pair.training) for pair in closest_pairs(*found, 4)} == {(0, 0), (5, 1), (10, 2), (15, 3)}
 
 
-def test_honest_volumes_are_called_memorised_as_often_as_the_percentile_says():
+def test_new_volumes_are_called_memorised_as_often_as_the_percentile_says():
     rng = np.random.default_rng(0)
     assert memorisation_share(rng.normal(size=4000), rng.normal(size=4000)) == pytest.approx(0.05, abs=0.015)
     assert memorisation_share(rng.normal(size=4000), rng.normal(size=4000), 20) == pytest.approx(0.2, abs=0.03)

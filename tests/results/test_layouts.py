@@ -7,7 +7,7 @@ from results import benchmark_records, evaluation_records
 from tumorgen.benchmark.references import references
 from tumorgen.results.layouts import benchmark_tables, evaluation_tables, published_table
 from tumorgen.results.records import Floor
-from tumorgen.results.tables import figure, floor, p_value
+from tumorgen.results.tables import floor, p_value, value_cell
 
 
 def rows(table):
@@ -24,12 +24,12 @@ def test_every_figure_stands_in_its_row_beside_its_floor():
     table = evaluation_tables(records)[0]
     found = rows(table)
     kid = next(record for record in records if record.metric == "kid" and record.group["class"] == "pooled")
-    assert found["KID (mri)"]["samples"] == figure(kid)
+    assert found["KID (mri)"]["samples"] == value_cell(kid)
     assert found["KID (mri)"]["real against real"] == floor(kid)
     assert found["KID (mri)"]["p"] == p_value(kid)
     assert found["KID (mri)"]["better"].text == "lower"
-    assert found["volumes, most figures"]["samples"].text == "24"
-    assert found["volumes, most figures"]["real against real"].text == "60"
+    assert found["volumes, most metrics"]["samples"].text == "24"
+    assert found["volumes, most metrics"]["real against real"].text == "60"
     assert {record.id for record in records if record.group["class"] == "pooled"} == set(table.records)
 
 
@@ -38,7 +38,7 @@ def test_the_counts_are_those_of_most_figures():
     records = [record for record in evaluation_records() if record.group["class"] == "pooled"]
     records.append(replace(records[0], metric="shape_volume_share", counts={"real": 240, "generated": 24}))
     (table,) = evaluation_tables(records)
-    assert rows(table)["volumes, most figures"]["real against real"].text == "60"
+    assert rows(table)["volumes, most metrics"]["real against real"].text == "60"
 
 
 def test_methods_stand_side_by_side():
@@ -57,7 +57,7 @@ def test_floors_that_differ_are_told_apart():
     assert "real against real" not in table.columns
     assert rows(table)["KID (mri)"]["floor of a"].text.startswith("0.004")
     assert rows(table)["KID (mri)"]["floor of b"].text.startswith("0.100")
-    assert rows(table)["volumes, most figures"]["floor of b"].text == "60"
+    assert rows(table)["volumes, most metrics"]["floor of b"].text == "60"
 
 
 def test_the_batch_size_is_part_of_the_published_mmd():

@@ -9,7 +9,7 @@ from html_page import read_page
 
 from tumorgen.results import latex
 from tumorgen.results.records import Floor, Interval, Record
-from tumorgen.results.tables import Cell, Table, figure, floor, number, p_value, write_tables
+from tumorgen.results.tables import Cell, Table, floor, number, p_value, value_cell, write_tables
 
 RECORD = Record(
     metric="kid",
@@ -24,7 +24,7 @@ RECORD = Record(
 TABLE = Table(
     "A 50% share & more",
     ["metric", "samples_1", "note"],
-    [["kid|mri", figure(RECORD), "<b>"], ["[bold]x[/bold]", Cell("1.5 ± 0.2", "abc"), "a_b"]],
+    [["kid|mri", value_cell(RECORD), "<b>"], ["[bold]x[/bold]", Cell("1.5 ± 0.2", "abc"), "a_b"]],
     ["Notes & such."],
 )
 
@@ -59,14 +59,14 @@ def test_figures_that_stand_together_have_the_same_decimals():
 
 
 def test_a_figure_brings_its_interval_floor_and_p_with_the_id():
-    assert figure(RECORD) == Cell("0.0315 [0.0209, 0.0431]", RECORD.id)
-    assert figure(RECORD, interval=False).text == "0.0315"
+    assert value_cell(RECORD) == Cell("0.0315 [0.0209, 0.0431]", RECORD.id)
+    assert value_cell(RECORD, interval=False).text == "0.0315"
     assert floor(RECORD) == Cell("0.0040 [-0.0061, 0.0212]", RECORD.id)
     assert p_value(RECORD) == Cell("< 0.001", RECORD.id)
     plain = Record("auc", 0.8, {}, {}, {}, details={"sd": 0.021})
-    assert figure(plain).text == "0.800 ± 0.021"
+    assert value_cell(plain).text == "0.800 ± 0.021"
     assert floor(plain).text == p_value(plain).text == "–"
-    assert figure(Record("auc", 0.8, {}, {}, {}, details={"sd": float("nan")})).text == "0.800"
+    assert value_cell(Record("auc", 0.8, {}, {}, {}, details={"sd": float("nan")})).text == "0.800"
 
 
 def test_rows_have_as_many_cells_as_there_are_columns():

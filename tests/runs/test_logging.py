@@ -22,7 +22,7 @@ CODEBOOK = {
     f"codebook_{name}{suffix}" for name in ("usage", "perplexity") for suffix in ("", *(f"_{c}" for c in CLASSES))
 }
 HELD_OUT = {
-    f"val/{name}" for name in (*ReconstructionMetrics.FIGURES, *CODEBOOK, "importance_auc", "importance_accuracy")
+    f"val/{name}" for name in (*ReconstructionMetrics.NAMES, *CODEBOOK, "importance_auc", "importance_accuracy")
 }
 RATES = {"learning_rate/generator", "learning_rate/discriminator"}
 

@@ -1,4 +1,4 @@
-"""``tumorgen evaluate``: generated against real volumes, with the real-versus-real floor beside every figure."""
+"""``tumorgen evaluate``: generated against real volumes, with the real-versus-real floor beside every metric."""
 
 from collections.abc import Sequence
 from dataclasses import fields

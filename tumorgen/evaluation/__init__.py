@@ -1,1 +1,1 @@
-"""Generated volumes against real ones: figures with their definitions and floors, tables, pictures."""
+"""Generated volumes against real ones: values with their definitions and floors, tables, pictures."""

@@ -47,7 +47,7 @@ class GeneratorEvaluation(L.Callback):
         metrics: What is measured, or a YAML that lists it, as `tumorgen evaluate --config` takes it; null: what
             experiments/evaluate.yaml lists.
         features: Feature spaces, as of `tumorgen evaluate`; without any, metrics of features measure nothing.
-        resampling: How sure figures are made.
+        resampling: How intervals, tests and floors are taken.
         sheet_volumes: Volumes per class on a sheet.
         clock: Seconds since some moment.
 

@@ -153,7 +153,7 @@ def evaluate_folders(
         metrics: What is measured.
         scratch: Where decoded volumes may lie meanwhile.
         options: How folders are compared.
-        resampling: How sure figures are made.
+        resampling: How intervals, tests and floors are taken.
         progress: Is told what comes next.
 
     Raises:

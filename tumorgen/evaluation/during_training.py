@@ -32,7 +32,7 @@ def real_volumes(data: ROIDataModule, resampling: Resampling) -> Real:
 
     Args:
         data: After `setup`, with real training volumes.
-        resampling: How sure figures are made.
+        resampling: How intervals, tests and floors are taken.
     """
     parts = [part for part in (data.val, data.train_real, data.train_generated) if part is not None]
     whole = joined(*parts)

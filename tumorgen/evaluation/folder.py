@@ -39,7 +39,7 @@ def evaluate_to(
         folders: As `evaluate_folders` takes them, and all that follow.
         metrics: What is measured.
         options: How folders are compared.
-        resampling: How sure figures are made.
+        resampling: How intervals, tests and floors are taken.
         overwrite: Replace an earlier evaluation.
         progress: Is told what comes next.
 

@@ -40,7 +40,7 @@ def code_perplexity(counts: Counts) -> Float[Tensor, "*classes"]:
 class CodebookUsage(Metric):
     """`usage` and `perplexity` of all volumes since the last reset, and `usage_NAME`, `perplexity_NAME` of each class.
 
-    Counts are summed over ranks before the figures are taken, so a code that only one rank hits is in use.
+    Counts are summed over ranks before the values are taken, so a code that only one rank hits is in use.
 
     Args:
         num_codes: size of the codebook.
@@ -62,10 +62,10 @@ class CodebookUsage(Metric):
         self.counts += count_codes(codes, labels, self.num_codes, len(self.class_names))
 
     def compute(self) -> dict[str, Tensor]:
-        """Figure by name."""
+        """Value by name."""
         pooled = self.counts.sum(0)
-        figures = {"usage": code_usage(pooled), "perplexity": code_perplexity(pooled)}
+        values = {"usage": code_usage(pooled), "perplexity": code_perplexity(pooled)}
         for name, counts in zip(self.class_names, self.counts, strict=True):
-            figures[f"usage_{name}"] = code_usage(counts)
-            figures[f"perplexity_{name}"] = code_perplexity(counts)
-        return figures
+            values[f"usage_{name}"] = code_usage(counts)
+            values[f"perplexity_{name}"] = code_perplexity(counts)
+        return values

@@ -67,7 +67,7 @@ def memorisation_share(distances: Values, reference: Values, percentile: float =
 
     Args:
         distances: Of generated volumes to their nearest training patients; NaN without any.
-        reference: Reference distances. With fewer than 20 the percentile lies between the two smallest, and the share for honest
+        reference: Reference distances. With fewer than 20 the percentile lies between the two smallest, and the share for new
             volumes varies about 5 % a lot.
         percentile: Of the reference distances.
 

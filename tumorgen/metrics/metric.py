@@ -140,7 +140,7 @@ class Volumes(Sequence[Image]):
 
 @dataclass(frozen=True)
 class Resampling:
-    """How sure figures are made.
+    """How intervals, tests and floors are taken.
 
     Attributes:
         seed: Of everything that is drawn.
@@ -171,7 +171,7 @@ class Real:
         training: What the generator was trained on.
         held_out: Those whose distances to training volumes say what a copy is; None: the training volumes' own do.
         extractors: Feature spaces.
-        resampling: How sure figures are made.
+        resampling: How intervals, tests and floors are taken.
         facts: What the definition of every record says of these volumes.
         generated_training: How many of the training volumes are generated ones.
     """

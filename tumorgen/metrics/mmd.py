@@ -17,7 +17,7 @@ from tumorgen.types import Volume
 def median_bandwidth(real: Rows) -> float:
     """Median distance between two real cases: the RBF kernel's bandwidth (median heuristic, Gretton et al. 2012).
 
-    Taken once per set of real data and stored, so that figures of different generators share a kernel.
+    Taken once per set of real data and stored, so that values of different generators share a kernel.
 
     Raises:
         ValueError: There are fewer than two cases, or more than half of the pairs are equal.

@@ -83,7 +83,7 @@ def mmd_paper_expected(gram: LinearGram, batch_size: int, *, real_volumes: int |
         gram: of the generated (x) and real (y) volumes.
         batch_size: B.
         real_volumes: how many real volumes the batches are of, where `gram` holds only some of them. The size of the
-            last batch, and with it the figure, jumps with this number: parts and halves keep that of the whole.
+            last batch, and with it the value, jumps with this number: parts and halves keep that of the whole.
 
     Raises:
         ValueError: There are fewer than two volumes of either.
@@ -127,7 +127,7 @@ def _batch_sizes(volumes: int, batch_size: int) -> list[int]:
 
 
 def definition(batch_size: int, passes: int = 100, data_range: str = "[-1, 1]") -> dict[str, Any]:
-    """What a figure of `mmd_paper` means; B and range are part of it."""
+    """What a value of `mmd_paper` means; B and range are part of it."""
     return {
         "title": f"MMD, published (linear, biased), B = {batch_size}",
         "recipe": "3D alpha-WGAN evaluation (Kwon et al. 2019): (sum xx' + sum yy' - 2 sum xy') / B^2 over batches of B "

@@ -1,6 +1,6 @@
 """How close reconstructions are to their inputs: L1, PSNR and MS-SSIM whole and inside the tumour, and shape Dice.
 
-The background is most of the voxels of a tumour region, so figures of the whole volume mostly describe the background; L1
+The background is most of the voxels of a tumour region, so values of the whole volume mostly describe the background; L1
 and PSNR of the background alone say how black it stays.
 """
 
@@ -72,7 +72,7 @@ class ReconstructionMetrics(Metric):
     """Means over volumes of L1, PSNR and MS-SSIM (standard form), whole and inside the tumour, of Dice and relative volume.
 
     L1 and PSNR also of the background. The tumour is the input's. A volume without any tumour voxel, or without background,
-    does not enter the figures of that part. Every volume weighs the same, whatever batches and ranks it comes in. Figures
+    does not enter the values of that part. Every volume weighs the same, whatever batches and ranks it comes in. Values
     without a volume are NaN, and so is MS-SSIM of volumes below 6 voxels per side.
     """
 
@@ -80,7 +80,7 @@ class ReconstructionMetrics(Metric):
     totals: Tensor
     volumes: Tensor
 
-    FIGURES = (
+    NAMES = (
         "l1",
         "psnr",
         "l1_tumour",
@@ -95,7 +95,7 @@ class ReconstructionMetrics(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        zeros = torch.zeros(len(self.FIGURES))
+        zeros = torch.zeros(len(self.NAMES))
         self.add_state("totals", zeros, dist_reduce_fx="sum")
         self.add_state("volumes", zeros.clone(), dist_reduce_fx="sum")
 
@@ -117,11 +117,11 @@ class ReconstructionMetrics(Metric):
         )
         parts = {"tumour": mask.flatten(1).any(1), "background": ~mask.flatten(1).all(1)}
         whole = torch.ones_like(parts["tumour"])
-        valid = torch.stack([parts.get(name.rsplit("_")[-1], whole) for name in self.FIGURES])
+        valid = torch.stack([parts.get(name.rsplit("_")[-1], whole) for name in self.NAMES])
         self.totals += torch.where(valid, values, 0).sum(1)
         self.volumes += valid.sum(1)
 
     def compute(self) -> dict[str, Tensor]:
-        """Figure by name."""
+        """Mean by name."""
         means = self.totals / self.volumes
-        return dict(zip(self.FIGURES, means, strict=True))
+        return dict(zip(self.NAMES, means, strict=True))

@@ -1,8 +1,8 @@
-"""How sure a figure is, from the cases at hand: intervals, the real-versus-real floor, and a permutation test.
+"""How sure a value is, from the cases at hand: intervals, the real-versus-real floor, and a permutation test.
 
-Three intervals. Resampling with replacement draws some cases twice. A mean over cases does not mind: bootstrap. A figure
+Three intervals. Resampling with replacement draws some cases twice. A mean over cases does not mind: bootstrap. A value
 of pairs, neighbours or covariances does: a case and its copy are a pair of distance zero, which makes a sample less
-diverse than it is and biases the figure. Those take the jackknife, which leaves cases out, or, for kernels,
+diverse than it is and biases the value. Those take the jackknife, which leaves cases out, or, for kernels,
 `tumorgen.metrics.two_sample.mmd2_interval`. Of a share of none or all, the bootstrap knows nothing: Wilson's interval.
 Random numbers come from a generator of their own.
 """
@@ -34,10 +34,10 @@ def bootstrap_interval(
     """Percentile bootstrap over cases (Efron and Tibshirani 1993, section 13.3), for means over cases.
 
     Args:
-        statistic: takes as many tensors as there are samples, gives one figure.
+        statistic: takes as many tensors as there are samples, gives one value.
         *samples: tensors of shape (cases, ...), drawn independently of each other.
         seed: of the draws.
-        resamples: how many times the figure is taken again.
+        resamples: how many times the value is taken again.
         level: nominal coverage.
         strata: for every sample an integer per case; each stratum keeps its size. For example the classes.
     """
@@ -73,19 +73,19 @@ def jackknife_interval(
     level: float = 0.95,
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """Delete-a-group jackknife, for figures of pairs, neighbours or covariances.
+    """Delete-a-group jackknife, for values of pairs, neighbours or covariances.
 
-    Each sample is cut into `groups` random parts; the variance is that of the figure without each part in turn, summed
+    Each sample is cut into `groups` random parts; the variance is that of the value without each part in turn, summed
     over the samples, which are independent (Kott 2001, J. Official Statistics 17). Student's t with groups - 1 degrees
-    of freedom around the figure of all cases: a bias of the figure in the number of cases stays in the interval.
+    of freedom around the value of all cases: a bias of the value in the number of cases stays in the interval.
 
     Args:
-        statistic: takes as many tensors as there are samples, gives one figure.
+        statistic: takes as many tensors as there are samples, gives one value.
         *samples: tensors of shape (cases, ...). Indices into precomputed distances or features do well.
         seed: of the random parts.
         groups: parts per sample, at most its number of cases.
         level: nominal coverage.
-        limits: the least and the largest figure there can be; (0, 1) for a share.
+        limits: the least and the largest value there can be; (0, 1) for a share.
     """
     rng = np.random.default_rng(seed)
     value, variance = float(statistic(*samples)), 0.0
@@ -119,10 +119,10 @@ def half_splits(cases: int, *, seed: int, splits: int) -> Iterator[tuple[Tensor,
 
 
 def half_split_floor(statistic: Statistic, real: Tensor, *, seed: int, splits: int = 200) -> Floor:
-    """The figure between random halves of the real cases: no generator can be expected to beat it.
+    """The value between random halves of the real cases: no generator can be expected to beat it.
 
     Args:
-        statistic: takes two tensors of shape (half, ...), gives one figure.
+        statistic: takes two tensors of shape (half, ...), gives one value.
         real: (cases, ...): features, or indices into something precomputed.
         seed: of the splits.
         splits: how many.
@@ -135,7 +135,7 @@ def half_split_floor(statistic: Statistic, real: Tensor, *, seed: int, splits: i
 
 
 def floor_of(values: Sequence[float] | Float[Tensor, " splits"], half: int) -> Floor:
-    """Mean and central 95 % of figures between two halves of `half` real cases each."""
+    """Mean and central 95 % of values between two halves of `half` real cases each."""
     low, high = central_range(values, 0.95)
     return Floor(float(np.mean(np.asarray(values))), low, high, len(values), half)
 
@@ -145,11 +145,11 @@ def permutation_test(
 ) -> float:
     """p-value of "both samples come from one distribution": how often a random relabelling scores as high.
 
-    (1 + relabellings that score at least the observed figure) / (1 + relabellings), which is never zero and never
+    (1 + relabellings that score at least the observed value) / (1 + relabellings), which is never zero and never
     rejects too often (Phipson and Smyth 2010).
 
     Args:
-        statistic: takes a row of booleans per relabelling (which pooled cases are x), gives a figure per row. With
+        statistic: takes a row of booleans per relabelling (which pooled cases are x), gives a value per row. With
             precomputed kernel or distances this costs a matrix product.
         in_x: which of the pooled cases are x.
         seed: of the relabellings.

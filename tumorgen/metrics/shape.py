@@ -170,5 +170,5 @@ def _shapes(volumes: Volumes, spacing: float) -> list[Shape]:
     return [Shape(*row) for row in volumes.rows(("shape", spacing), compute).tolist()] if len(volumes) else []
 
 
-def _table(shapes: Iterable[Shape], names: list[str]) -> Float[np.ndarray, "shapes figures"]:
+def _table(shapes: Iterable[Shape], names: list[str]) -> Float[np.ndarray, "shapes properties"]:
     return np.array([[getattr(shape, name) for name in names] for shape in shapes], dtype=np.float64)

@@ -22,7 +22,7 @@ _ESCAPES = str.maketrans(
     }
 )
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # a hyphen before a number that it belongs to
-# tables of so many columns lie on their side, with intervals below figures and a first column whose lines break
+# tables of so many columns lie on their side, with intervals below values and a first column whose lines break
 _WIDE = 7
 _FIRST_COLUMN = r"p{4.2cm}"
 _FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -50,7 +50,7 @@ def table_float(
         notes: Sentences below the table.
     """
     wide = len(columns) >= _WIDE
-    alignment = "".join("r" if figures else "l" for figures in right)
+    alignment = "".join("r" if values else "l" for values in right)
     if wide and alignment[0] == "l":
         alignment = _FIRST_COLUMN + alignment[1:]
     environment = "sidewaystable" if wide else "table"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tumorgen.results.records import POOLED, Record
-from tumorgen.results.tables import Cell, Table, figure, floor, p_value
+from tumorgen.results.tables import Cell, Table, floor, p_value, value_cell
 
 NAMES = {
     "auc": "AUC",
@@ -39,7 +39,7 @@ def curve(record: Record) -> str:
 def names_of(records: Iterable[Record]) -> dict[str, str]:
     """Names by id, told apart where extractors of one name differ: by the first digits of their weights' SHA-256.
 
-    Figures under different names do not compare, and must not stand in one row.
+    Values under different names do not compare, and must not stand in one row.
     """
     records = list(records)
     weights: dict[str, set[str]] = {}
@@ -108,7 +108,7 @@ def _class_table(name: str, records: Sequence[Record], label: Callable[[Record],
     rows = rows_of(records, label)
     shared = all(len({repr(record.floor) for record in row.values()}) == 1 for row in rows.values())  # nan is not nan
     tested = {label(record) for record in records if record.p_value is not None}
-    columns, counts = ["metric", "better"], [Cell("volumes, most figures"), Cell("–")]
+    columns, counts = ["metric", "better"], [Cell("volumes, most metrics"), Cell("–")]
     for own in labels:
         measured = [record for record in records if label(record) == own]
         columns.append(own)
@@ -126,7 +126,7 @@ def _class_table(name: str, records: Sequence[Record], label: Callable[[Record],
         line = [Cell(metric), Cell(BETTER.get(str(first.definition.get("better", "")), "–"))]
         for own in labels:
             record = row.get(own)
-            line.append(figure(record) if record else Cell("–"))
+            line.append(value_cell(record) if record else Cell("–"))
             line += [] if shared else [floor(record) if record else Cell("–")]
             line += [p_value(record) if record else Cell("–")] if own in tested else []
         cells.append([*line, floor(first)] if shared else line)
@@ -135,7 +135,7 @@ def _class_table(name: str, records: Sequence[Record], label: Callable[[Record],
 
 
 def _count(records: Sequence[Record], what: str) -> Cell:
-    """How many volumes most of the figures are of; some take more (shapes), some fewer: each record tells its own."""
+    """How many volumes most of the metrics are of; some take more (shapes), some fewer: each record tells its own."""
     counted = [record for record in records if what in record.counts]
     if not counted:
         return Cell("–")
@@ -150,7 +150,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
         notes.append(f"Real against real: the same metric between halves of the real data ({'; '.join(sizes)}).")
     if any("sd" in record.details for record in records):
         notes.append("±: standard deviation, over passes or pairs as the definition says.")
-    notes.append("Figures of other definitions, sizes or extractors are not comparable with these.")
+    notes.append("Values of other definitions, sizes or extractors are not comparable with these.")
     return notes
 
 
@@ -160,22 +160,22 @@ def arm_title(record: Record) -> str:
 
 
 def published_table(references: Iterable[Mapping[str, Any]]) -> tuple[Table, list[Record]] | None:
-    """Published figures as a table of their own, and the records that it refers to; None when there are none.
+    """Published values as a table of their own, and the records that it refers to; None when there are none.
 
     Args:
-        references: As a benchmark's file holds them: `method`, `source`, and per figure its `value` and `spread`.
+        references: As a benchmark's file holds them: `method`, `source`, and per metric its `value` and `spread`.
     """
     records = [
         Record(
             metric=metric,
-            value=figures["value"],
+            value=values["value"],
             definition={"source": reference["source"], "better": "higher"},
             group={"arm": reference["method"], "published": "yes"},
             counts={},
-            details={"sd": figures["spread"]},
+            details={"sd": values["spread"]},
         )
         for reference in references
-        for metric, figures in reference["figures"].items()
+        for metric, values in reference["figures"].items()
     ]
     if not records:
         return None
@@ -191,7 +191,7 @@ def published_table(references: Iterable[Mapping[str, Any]]) -> tuple[Table, lis
         "Other data and another classifier: for orientation, never for a test.",
     ]
     columns = ["method", *(NAMES.get(metric, metric) for metric in metrics)]
-    return Table("Published figures", columns, rows, notes), records
+    return Table("Published values", columns, rows, notes), records
 
 
 def _network_table(network: str, records: Sequence[Record]) -> Table:
@@ -205,9 +205,9 @@ def _network_table(network: str, records: Sequence[Record]) -> Table:
         own.setdefault((record.group["arm"], label_of(record)), {})[record.metric] = record
     for (_, label), found in own.items():
         line: list[Cell | str] = [arm_title(next(iter(found.values()))), label or "–"]
-        line += [figure(found[metric]) if metric in found else "–" for metric in scores]
+        line += [value_cell(found[metric]) if metric in found else "–" for metric in scores]
         for metric in differences:
-            line += [figure(found[metric]), p_value(found[metric])] if metric in found else ["–", "–"]
+            line += [value_cell(found[metric]), p_value(found[metric])] if metric in found else ["–", "–"]
         rows.append(line)
     positive = sorted({str(r.definition["positive_class"]) for r in records if "positive_class" in r.definition})
     notes = [f"Positive class: {', '.join(positive)}."] if positive else []
@@ -215,7 +215,7 @@ def _network_table(network: str, records: Sequence[Record]) -> Table:
 
 
 def _spread(records: Sequence[Record]) -> list[str]:
-    """What stands behind the figures' standard deviation and interval."""
+    """What stands behind standard deviations and intervals."""
     said = _intervals(records)
     if any("sd" in record.details for record in records):
         said.append("±: standard deviation over folds and seeds.")
@@ -223,7 +223,7 @@ def _spread(records: Sequence[Record]) -> list[str]:
 
 
 def _intervals(records: Sequence[Record]) -> list[str]:
-    """How the intervals were found, each way once: counts belong to the figures, whose records tell them."""
+    """How the intervals were found, each way once: counts belong to the values, whose records tell them."""
     stated = (f"{r.interval.level:.0%} {r.interval.method}" for r in records if r.interval)
     methods = sorted({re.sub(r", \d+ of \d+$", "", method) for method in stated})
     return [f"In brackets: confidence interval ({'; '.join(methods)})."] if methods else []

@@ -1,4 +1,4 @@
-"""Result files: every figure with its definition, its uncertainty and an id by which tables and reports refer to it."""
+"""Result files: every value with its definition, its uncertainty and an id by which tables and reports refer to it."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class Floor:
         low: 2.5th percentile over splits.
         high: 97.5th percentile over splits.
         splits: Number of random half splits.
-        size: Volumes in a half: figures of other sizes are biased differently.
+        size: Volumes in a half: values of other sizes are biased differently.
     """
 
     value: float
@@ -56,11 +56,11 @@ class Floor:
 
 @dataclass(frozen=True)
 class Record:
-    """One measured figure and everything that is needed to compare it with another.
+    """One value of a metric and everything that is needed to compare it with another.
 
     Attributes:
         metric: Its name, for example `mmd_rbf`.
-        value: The figure; NaN where it is not defined for these data.
+        value: NaN where it is not defined for these data.
         definition: Recipe, kernel or window, number of scales, data range, feature extractor with checksum, unit,
             `better` (`lower`, `higher` or `real`: close to the floor), as JSON types.
         group: What was measured, for example {"class": "LGG", "generated": "samples"}.
@@ -134,7 +134,7 @@ class Results:
 
     Attributes:
         kind: `evaluation` or `benchmark`.
-        records: All figures.
+        records: Of all metrics.
         extra: What else the command wrote: inputs, pictures, packages.
         path: The file it was read from, where there is one.
     """
@@ -151,7 +151,7 @@ def write_results(path: Path, kind: str, records: Iterable[Record], **extra: Any
     Args:
         path: For example `results/evaluation.json`.
         kind: `evaluation` or `benchmark`.
-        records: All figures.
+        records: Of all metrics.
         **extra: Anything else, as JSON types; paths relative to the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def read_results(path: Path) -> Results:
     """Reads a result file.
 
     Raises:
-        InputError: The file is none, is damaged, or a figure in it was changed by hand.
+        InputError: The file is none, is damaged, or a value in it was changed by hand.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Tables of figures, each cell with the id of the record it shows: as Markdown, LaTeX, HTML and for the terminal.
+"""Tables of values, each cell with the id of the record it shows: as Markdown, LaTeX, HTML and for the terminal.
 
 `layouts.py` says which tables an evaluation and a benchmark are shown in; this file knows nothing of their meaning.
 """
@@ -20,13 +20,13 @@ from tumorgen.results import latex
 from tumorgen.results.records import Record
 
 TEXT_WIDTH = 180
-# decimals of figures that are at least so large
+# decimals of values that are at least so large
 DECIMALS = ((100, 0), (20, 1), (2, 2), (0.05, 3), (0.005, 4), (0.0005, 5))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, and the id of the record whose figure it shows (None: it holds no figure)."""
+    """One cell: its text, and the id of the record whose value it shows (None: it holds no value)."""
 
     text: str
     record: str | None = None
@@ -34,12 +34,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that can be written in any form; figures stand to the right.
+    """A table that can be written in any form; values stand to the right.
 
     Attributes:
         title: Says what is shown, without a full stop.
         columns: Headings.
-        rows: As many cells as there are columns; a plain string is a cell without a figure.
+        rows: As many cells as there are columns; a plain string is a cell without a value.
         notes: Sentences below the table: definitions, counts, what to beware of.
     """
 
@@ -60,12 +60,12 @@ class Table:
 
     @property
     def records(self) -> list[str]:
-        """Ids of all records whose figures are shown, in reading order, each once."""
+        """Ids of all records whose values are shown, in reading order, each once."""
         return list(dict.fromkeys(cell.record for row in self.cells for cell in row if cell.record))
 
     def to_markdown(self) -> str:
         """GitHub's form; the ids of each row's records follow in a comment, which is not rendered."""
-        aligned = [" ---: " if self._is_figure(index) else " --- " for index in range(len(self.columns))]
+        aligned = [" ---: " if self._is_value(index) else " --- " for index in range(len(self.columns))]
         lines = [f"**{_markdown(self.title)}**", "", _bars(map(_markdown, self.columns)), f"|{'|'.join(aligned)}|"]
         lines += [_bars(_markdown(cell.text) for cell in row) for row in self.cells]
         for note in self.notes:
@@ -74,12 +74,12 @@ class Table:
 
     def to_latex(self) -> str:
         """A `table` float, no wider than the text, for the packages in `latex.PACKAGES`; ids of records as comments."""
-        right = [self._is_figure(index) for index in range(len(self.columns))]
+        right = [self._is_value(index) for index in range(len(self.columns))]
         rows = [([cell.text for cell in row], _row_ids(row)) for row in self.cells]
         return latex.table_float(self.title, self.columns, right, rows, self.notes)
 
     def to_html(self) -> str:
-        """A `<table>` with caption; cells that show a figure have the attribute `data-record`."""
+        """A `<table>` with caption; cells that show a value have the attribute `data-record`."""
         head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in self.columns)
         body = "".join(f"<tr>{_html_row(row)}</tr>\n" for row in self.cells)
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
@@ -99,7 +99,7 @@ class Table:
             caption_justify="left",
         )
         for index, column in enumerate(self.columns):
-            table.add_column(rich.markup.escape(column), justify="right" if self._is_figure(index) else "left")
+            table.add_column(rich.markup.escape(column), justify="right" if self._is_value(index) else "left")
         for row in self.cells:
             table.add_row(*(rich.markup.escape(cell.text) for cell in row))
         return table
@@ -110,7 +110,7 @@ class Table:
         Console(file=stream, width=TEXT_WIDTH, no_color=True).print(self.to_rich())
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
-    def _is_figure(self, column: int) -> bool:
+    def _is_value(self, column: int) -> bool:
         return any(row[column].record for row in self.cells)
 
     def _ids(self, separator: str) -> str:
@@ -134,7 +134,7 @@ def write_tables(folder: Path, tables: Iterable[Table], name: str = "table") -> 
 
 
 def number(value: float, *beside: float) -> str:
-    """A figure with about three digits; those that stand `beside` it, such as its interval, decide with it how many decimals.
+    """A value with about three digits; those that stand `beside` it, such as its interval, decide with it how many decimals.
 
     Not-a-number is written as `undefined`.
     """
@@ -148,8 +148,8 @@ def number(value: float, *beside: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def figure(record: Record, interval: bool = True) -> Cell:
-    """The record's figure, its standard deviation where `details` has one (`sd`), and its interval."""
+def value_cell(record: Record, interval: bool = True) -> Cell:
+    """The record's value, its standard deviation where `details` has one (`sd`), and its interval."""
     shown = record.interval if interval else None
     ends = (shown.low, shown.high) if shown else ()
     text = number(record.value, *ends)
@@ -179,7 +179,7 @@ def p_value(record: Record) -> Cell:
 
 
 def _html_row(row: Sequence[Cell]) -> str:
-    """The first cell is the heading of its row, unless it shows a figure."""
+    """The first cell is the heading of its row, unless it shows a value."""
     first, rest = row[0], row[1:]
     heading = _html_cell(first) if first.record else f'<th scope="row">{html.escape(first.text)}</th>'
     return heading + "".join(map(_html_cell, rest))
@@ -188,7 +188,7 @@ def _html_row(row: Sequence[Cell]) -> str:
 def _html_cell(cell: Cell) -> str:
     if cell.record is None:
         return f"<td>{html.escape(cell.text)}</td>"
-    # a line may end between a figure and its interval, nowhere else
+    # a line may end between a value and its interval, nowhere else
     text = html.escape(cell.text).replace(" ", "&nbsp;").replace("&nbsp;[", " [")
     return f'<td class="figure" data-record="{html.escape(cell.record)}">{text}</td>'
 

@@ -13,7 +13,7 @@ MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure in an interval chart.
+    """A value in an interval chart.
 
     Attributes:
         title: Of its row.

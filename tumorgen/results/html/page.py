@@ -70,7 +70,7 @@ class Report:
         benchmarks: One for each benchmark.
         trainings: One for each run.
         provenance: JSON texts by title.
-        records: Every record a figure of the page comes from, by id.
+        records: Every record a value of the page comes from, by id.
         of_phantoms: Whether phantoms had a part in it.
         mixed: Whether something else had, too.
         shows_real: Whether there are pictures of the real cohort, as far as nothing says that they are of phantoms.

@@ -18,7 +18,7 @@ from tumorgen.results.layouts import (
     rows_of,
 )
 from tumorgen.results.records import Record, Results
-from tumorgen.results.tables import Cell, Table, figure, number
+from tumorgen.results.tables import Cell, Table, number, value_cell
 
 Charts = Sequence[tuple[str, str]]
 Pictures = Sequence[tuple[str, str]]
@@ -33,7 +33,7 @@ class Evaluated:
         labels: Heading by id of the record: labels of generated folders, told apart by the evaluation where they collide.
         tables: Per class, pooled first.
         memorisation: Shares of near copies and closest pairs, where the evaluations have them.
-        charts: Metric and SVG: figures beside the floor.
+        charts: Metric and SVG: values beside the floor.
         pictures: Name and `data:` URL; those of closest pairs have `pairs` in their names.
         definitions: JSON by name of the metric.
     """
@@ -66,8 +66,8 @@ class Downstream:
     """One benchmark.
 
     Attributes:
-        records: Of the benchmark, and of published figures.
-        tables: Per network; published figures last.
+        records: Of the benchmark, and of published values.
+        tables: Per network; published values last.
         charts: Title and SVG.
         pictures: Name and `data:` URL.
         definitions: JSON by name of the metric.
@@ -81,7 +81,7 @@ class Downstream:
 
 
 def evaluated(results: Sequence[Results]) -> list[Evaluated]:
-    """Evaluations against the same real data side by side; others apart, since their figures are not comparable."""
+    """Evaluations against the same real data side by side; others apart, since their values are not comparable."""
     together: dict[str, list[Results]] = {}
     for result in results:
         real = (result.extra.get("inputs") or {}).get("real") or str(result.path)
@@ -173,12 +173,12 @@ def _shares_table(records: Sequence[Record], labels: Mapping[str, str]) -> list[
             labels[record.id],
             record.group.get("class", ""),
             names[record.id],
-            figure(record),
+            value_cell(record),
             Cell(str(record.counts.get("generated", "–")), record.id),
         ]
         for record in own
     ]
-    notes = ["Honest volumes show about the share that the definition names, 0.05 unless it says otherwise."]
+    notes = ["New volumes show about the share that the definition names, 0.05 unless it says otherwise."]
     return [Table("Share of near copies", ["generated", "class", "space", "share", "volumes"], rows, notes)]
 
 

@@ -1,6 +1,6 @@
-"""What the figures say on the two questions that matter: do these tumours help, and are they copies?
+"""What the values say on the two questions that matter: do these tumours help, and are they copies?
 
-Sentences are chosen by intervals and corrected p-values, never by a figure alone.
+Sentences are chosen by intervals and corrected p-values, never by a value alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tumorgen.benchmark.arms import CONTROL
 from tumorgen.results.layouts import arm_title, label_of, name_of
 from tumorgen.results.records import POOLED, Record
-from tumorgen.results.tables import Cell, figure, floor, p_value
+from tumorgen.results.tables import Cell, floor, p_value, value_cell
 
 SIGNIFICANT = 0.05
 EXPECTED = 5
@@ -21,8 +21,8 @@ class Answer:
 
     Attributes:
         question: As a person asks it.
-        verdict: What the figures allow one to say.
-        lines: Each a sequence of texts and figures.
+        verdict: What the values allow one to say.
+        lines: Each a sequence of texts and values.
     """
 
     question: str
@@ -33,7 +33,7 @@ class Answer:
 def answers(
     evaluated: Sequence[Record], benchmarked: Sequence[Record], label: Callable[[Record], str] = label_of
 ) -> list[Answer]:
-    """Answers to as many questions as there are figures for, in the order in which one asks."""
+    """Answers to as many questions as there are values for, in the order in which one asks."""
     found = [_help(benchmarked), _copies(evaluated, label), _distance(_pooled(evaluated), label)]
     found.append(_diversity(evaluated, label))
     return [answer for answer in found if answer is not None]
@@ -75,11 +75,11 @@ def _help(records: Sequence[Record]) -> Answer | None:
     lines = [
         [
             Cell(f"{what} in AUC to real data only ({arm_title(best)}, {label_of(best)}): "),
-            figure(best),
+            value_cell(best),
             *([] if best.p_value is None else [Cell(", p (Holm) "), p_value(best)]),
         ]
     ]
-    lines += [[Cell(f"Control with shuffled labels ({label_of(record)}): "), figure(record)] for record in controls]
+    lines += [[Cell(f"Control with shuffled labels ({label_of(record)}): "), value_cell(record)] for record in controls]
     return Answer("Do they help a classifier?", verdict, lines)
 
 
@@ -92,18 +92,16 @@ def _copies(records: Sequence[Record], label: Callable[[Record], str]) -> Answer
     more = [record for record in own if record.interval is not None and record.interval.low > _expected(record)]
     if found := [record for record in more if record in whole]:
         names = ", ".join(dict.fromkeys(map(label, found)))
-        verdict = f"Suspicious: more near copies of training patients than honest volumes would show ({names})."
+        verdict = f"Suspicious: more near copies of training patients than new volumes would show ({names})."
     elif more:
         names = ", ".join(dict.fromkeys(_of_class(record, label) for record in more))
         verdict = f"Look closer: not pooled, but in one class there are more near copies than expected ({names})."
     else:
-        verdict = "No sign of it: no more near copies of training patients than honest volumes would show."
+        verdict = "No sign of it: no more near copies of training patients than new volumes would show."
     lines = [
         [
-            Cell(
-                f"{_of_class(r, label)}, {_space(r)}: share nearer than all but {_expected(r):.0%} of honest volumes "
-            ),
-            figure(r),
+            Cell(f"{_of_class(r, label)}, {_space(r)}: share nearer than all but {_expected(r):.0%} of held-out ones "),
+            value_cell(r),
             *([] if r.floor is None else [Cell(", real against real "), floor(r)]),
         ]
         for r in own
@@ -126,7 +124,7 @@ def _distance(records: Sequence[Record], label: Callable[[Record], str]) -> Answ
     lines = [
         [
             Cell(f"{label(r)}, {name_of(r)}: "),
-            figure(r),
+            value_cell(r),
             Cell(", real against real "),
             floor(r),
             Cell(", p "),
@@ -148,7 +146,8 @@ def _diversity(records: Iterable[Record], label: Callable[[Record], str]) -> Ans
     else:
         verdict = "As far as MS-SSIM tells: generated ones do not resemble each other more than real ones do."
     lines = [
-        [Cell(f"{_of_class(r, label)}: MS-SSIM of pairs "), figure(r), Cell(", of real pairs "), floor(r)] for r in own
+        [Cell(f"{_of_class(r, label)}: MS-SSIM of pairs "), value_cell(r), Cell(", of real pairs "), floor(r)]
+        for r in own
     ]
     return Answer("Are they as diverse?", verdict, lines)
 

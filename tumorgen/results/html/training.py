@@ -14,7 +14,7 @@ from data_modules.phantom import PhantomDataModule
 from data_modules.phantoms.cohort import SETTINGS_FILE
 from tumorgen.results.layouts import curve, evaluation_tables, name_of
 from tumorgen.results.records import POOLED, Record, Results, read_results
-from tumorgen.results.tables import Cell, Table, figure
+from tumorgen.results.tables import Cell, Table, value_cell
 
 Curve = list[tuple[float, float]]
 EVALUATION = "evaluation"
@@ -92,7 +92,7 @@ class RunResult:
         return drawn or bool(options.get("root") and (Path(options["root"]) / SETTINGS_FILE).is_file())
 
     def records(self) -> dict[str, dict[str, Record]]:
-        """Last, lowest and highest value of every figure of validation and test, as records, by metric."""
+        """Last, lowest and highest value of every metric of validation and test, as records, by metric."""
         return {
             metric: {name: self._record(metric, name, *choose(curve)) for name, choose in SUMMARIES.items()}
             for metric, curve in self.curves.items()
@@ -116,7 +116,11 @@ class RunResult:
     def tables(self) -> list[Table]:
         """Values of validation, a row each; and the latest evaluation of samples, per class."""
         rows: list[list[Cell | str]] = [
-            [metric, *(figure(own[name]) for name in SUMMARIES), Cell(str(own["last"].counts["step"]), own["last"].id)]
+            [
+                metric,
+                *(value_cell(own[name]) for name in SUMMARIES),
+                Cell(str(own["last"].counts["step"]), own["last"].id),
+            ]
             for metric, own in sorted(self.records().items())
         ]
         notes = [
