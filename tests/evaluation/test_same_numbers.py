@@ -11,6 +11,7 @@ from front import HELPERS
 from handmade_time import Clock, Learner
 from toy import Blobs, ToyDataModule
 
+from data_modules.condition import Condition
 from data_modules.volumes.file import to_nifti
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.callback import GeneratorEvaluation
@@ -19,7 +20,7 @@ from tumorgen.evaluation.listed import listed_metrics
 from tumorgen.metrics.metric import Resampling
 from tumorgen.results.layouts import curve
 from tumorgen.results.records import Record, read_results
-from tumorgen.types import Labels, Volume
+from tumorgen.types import Volume
 
 NAMES = ("LGG", "HGG")
 QUICK = Resampling(resamples=50, permutations=50, splits=8)
@@ -46,10 +47,9 @@ class Teller(Learner):
         super().__init__(Clock(), 0.0)
         self.folder = folder
 
-    def sample(self, labels: Labels, seeds: Sequence[int]) -> Volume:
-        return self.folder.stack(
-            [self.folder.indices(int(label))[seed // 2] for label, seed in zip(labels, seeds, strict=True)]
-        )
+    def sample(self, condition: Condition, seeds: Sequence[int]) -> Volume:
+        wanted = zip(condition.label.tolist(), seeds, strict=True)
+        return self.folder.stack([self.folder.indices(label)[seed // 2] for label, seed in wanted])
 
 
 def write(folder: Path, parts: dict[str, Blobs]) -> VolumeFolder:

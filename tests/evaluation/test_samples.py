@@ -1,12 +1,16 @@
 """Sheets of samples during training, and the picture of masking: drawn beside training, without touching it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import handmade_time
 import numpy as np
 import pytest
 import torch
 from front import TINY_TRANSFORMER, TINY_VQGAN, tumorgen
+from handmade_time import Clock, Learner
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from matplotlib.figure import Figure
 from PIL import Image
 from stage2 import QUIET, curve, fit, tokenizer, transformer
@@ -85,16 +89,32 @@ def test_resumed_runs_count_on() -> None:
     assert again._validations == 7
 
 
-def test_without_validation_cases_rows_are_generated_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Trainer:
-        datamodule = ToyDataModule()
-        current_epoch = 0
+def test_without_validation_cases_rows_are_generated_only() -> None:
+    trainer: Any = SimpleNamespace(datamodule=ToyDataModule())
+    rows = samples.sheet_rows(trainer, {"LGG": torch.zeros(2, 1, 8, 8, 8), "HGG": torch.zeros(2, 1, 8, 8, 8)}, 1)
+    assert [(name, len(volumes)) for name, volumes in rows] == [("generated LGG", 1), ("generated HGG", 1)]
 
-        class precision_plugin:  # noqa: N801
-            forward_context = torch.no_grad
 
-    rows = samples.SampleSheets(per_class=1)._rows(Trainer(), load_generator(transformer()))
-    assert [name for name, _ in rows] == ["generated LGG", "generated HGG"]
+@pytest.mark.parametrize("first", [False, True])
+def test_the_weights_are_those_that_a_checkpoint_would_sample_with(
+    first: bool, tmp_path: Path, drawn: dict[str, Any]
+) -> None:
+    """The average, wherever it stands among the callbacks; training goes on with its own."""
+    seen: list[float] = []
+
+    class Watched(Learner):
+        def sample(self, condition: Any, seeds: Any) -> Any:
+            seen.append(float(self.number.detach()))
+            return super().sample(condition, seeds)
+
+    average, sheets = EMAWeightAveraging(decay=0.5), samples.SampleSheets(per_class=1)
+    model = Watched(Clock(), 0.0)
+    callbacks = [average, sheets] if first else [sheets, average]
+    handmade_time.trainer(tmp_path, callbacks, max_epochs=1).fit(model, handmade_time.data())
+    averaged = float(average._average_model.module.number)
+    assert seen == [averaged, averaged]
+    assert float(model.number) == averaged, "Lightning leaves the average in the model when training has ended"
+    assert averaged != 0
 
 
 @pytest.mark.parametrize(("callback", "said"), [(SHEETS, "shows a generator"), (MASKING, "shows a MaskedTransformer")])

@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from data_modules.base import ROIDataModule
 from data_modules.errors import InputError
@@ -21,9 +19,9 @@ from tumorgen.evaluation.budget import Budget
 from tumorgen.evaluation.during_training import real_volumes
 from tumorgen.evaluation.evaluate import measured
 from tumorgen.evaluation.features import extractors_for
-from tumorgen.evaluation.journal import EvaluationLog
+from tumorgen.evaluation.journal import CURVES, EvaluationLog, log_values
 from tumorgen.evaluation.listed import listed_metrics
-from tumorgen.evaluation.samples import draw, seeds_of, sheet_rows
+from tumorgen.evaluation.samples import draw, seeds_of, sheet_rows, untouched
 from tumorgen.methods.generator import Generator
 from tumorgen.methods.method import planned_batches
 from tumorgen.metrics.metric import Measure, Metric, Real, Resampling, Volumes
@@ -119,8 +117,8 @@ class GeneratorEvaluation(L.Callback):
         """Starts the clock."""
         self.budget.start()
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates when it is time and there is time."""
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates when it is time and there is time; logs what was found, and what evaluation has taken so far."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         assert isinstance(pl_module, Generator)
@@ -129,20 +127,20 @@ class GeneratorEvaluation(L.Callback):
         self._due = self._due or last or self._validations % self.every_n_validations == 0
         if not trainer.is_global_zero:
             return
+        values = {}
         if self._due and (last or self.budget.allows(progress)):
             with untouched(pl_module):
-                self._evaluate(trainer, pl_module)
+                values = self._evaluate(trainer, pl_module)
             self._due = False
             self._evaluations += 1
-        pl_module.log("evaluation/overhead", self.budget.overhead, rank_zero_only=True)
+        log_values(trainer, {**values, f"{CURVES}/overhead": self.budget.overhead})
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says what evaluation has taken, and warns where it was more than its share."""
         if not trainer.is_global_zero:
             return
         spent, overhead, share = self.budget.spent, self.budget.overhead, self.budget.share
-        for logger in trainer.loggers:
-            logger.log_metrics({"evaluation/overhead": overhead, "evaluation/seconds": spent}, trainer.global_step)
+        log_values(trainer, {f"{CURVES}/overhead": overhead, f"{CURVES}/seconds": spent})
         taken = f"{spent:.1f} s, {100 * overhead:.1f} % of the training time"
         print(f"evaluated {self._evaluations} times: {taken}", file=sys.stderr, flush=True)
         if share is not None and overhead > share:
@@ -151,44 +149,29 @@ class GeneratorEvaluation(L.Callback):
                 "Lower per_class, or take the callback out of short runs."
             )
 
-    def _evaluate(self, trainer: L.Trainer, model: Generator) -> None:
+    def _evaluate(self, trainer: L.Trainer, model: Generator) -> dict[str, float]:
+        """Values to log, by name."""
         if self._prepared is None and self.metrics:
             with self.budget.spending(once=True):
                 self._prepared = self._prepare(trainer.datamodule)
         with self.budget.spending():
-            labels = range(len(model.class_names))
-            volumes = [draw(trainer, model, label, self.per_class) for label in labels]
-            log_picture(trainer, "samples", gallery(sheet_rows(trainer, model, volumes, self.sheet_volumes)))
+            volumes = draw(trainer, model, self.per_class)
+            log_picture(trainer, "samples", gallery(sheet_rows(trainer, volumes, self.sheet_volumes)))
             if self._prepared is None:
-                return
-            classes = [label for label in labels for _ in range(self.per_class)]
-            seeds = [seed for label in labels for seed in seeds_of(label, len(labels), self.per_class)]
-            names = [f"{model.class_names[label]}, seed {seed}" for label, seed in zip(classes, seeds, strict=True)]
-            generated = Volumes.of(list(torch.cat(volumes)), classes, names)
+                return {}
             real, measures = self._prepared
+            classes = [real.class_names.index(name) for name in volumes for _ in range(self.per_class)]
+            seeds = [seed for name in volumes for seed in seeds_of(model.class_names, name, self.per_class)]
+            names = [f"{real.class_names[label]}, seed {seed}" for label, seed in zip(classes, seeds, strict=True)]
+            generated = Volumes.of(list(torch.cat(list(volumes.values()))), classes, names)
             records = measured(real, measures, generated, f"epoch {trainer.current_epoch + 1}")
-            self.journal.write(trainer, model, records, generated, seeds)
+            return self.journal.write(trainer, records, generated, seeds)
 
     def _prepare(self, data: ROIDataModule) -> tuple[Real, list[Measure]]:
         real = real_volumes(data, self.resampling)
         if self.features:
             real = replace(real, extractors=extractors_for(self.features, real))
         return real, [metric.prepare(real) for metric in self.metrics]
-
-
-@contextmanager
-def untouched(model: L.LightningModule) -> Iterator[None]:
-    """Afterwards all random generators, and every module's training mode, are as they were before.
-
-    Tensors that are made inside may be trained on, although validation runs in inference mode.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    with isolate_rng(), torch.inference_mode(False), torch.no_grad():
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
 
 
 def run_progress(trainer: L.Trainer, model: L.LightningModule) -> tuple[float, bool]:

@@ -1,7 +1,7 @@
 """Where the records of an evaluation during training go: curves, tables with their definitions, and a result file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tumorgen.results.layouts import curve
 from tumorgen.results.records import Record, write_results
 from tumorgen.results.sheets import centre, planes
 
+CURVES = "evaluation"
 TABLE = "tables/evaluation"
 SAMPLES = "tables/samples"
 COLUMNS = ["epoch", "metric", "class", "value", "low", "high", "floor", "p", "better", "real", "generated", "record"]
@@ -33,29 +34,20 @@ class EvaluationLog:
         self.rows: list[list[Any]] = []
 
     def write(
-        self,
-        trainer: L.Trainer,
-        model: L.LightningModule,
-        records: Sequence[Record],
-        generated: Volumes,
-        seeds: Sequence[int],
-    ) -> None:
-        """Logs curves, tables and `evaluations/epoch_0020.json` of the run's folder.
+        self, trainer: L.Trainer, records: Sequence[Record], generated: Volumes, seeds: Sequence[int]
+    ) -> dict[str, float]:
+        """Logs tables and writes `evaluations/epoch_0020.json` of the run's folder.
 
         Args:
             trainer: Has the loggers and the run's folder.
-            model: Logs the curves, see `curve`; the floor of each is `evaluation/floor/...`.
             records: Of this evaluation.
             generated: The volumes sampled for it.
             seeds: What to give to `predict` for the same ones.
+
+        Returns:
+            Values of curves by name: `evaluation/NAME` (see `curve`), and the floor of each, `evaluation/floor/NAME`.
         """
         epoch = trainer.current_epoch + 1
-        values = {}
-        for record in records:
-            values[f"evaluation/{curve(record)}"] = record.value
-            if record.floor is not None:
-                values[f"evaluation/floor/{curve(record)}"] = record.floor.value
-        model.log_dict(values, rank_zero_only=True)
         path = Path(trainer.default_root_dir) / "evaluations" / f"epoch_{epoch:04d}.json"
         write_results(path, "evaluation", records, run=trainer.default_root_dir, epoch=epoch)
         self.rows += [_row(epoch, record) for record in records]
@@ -67,6 +59,15 @@ class EvaluationLog:
             if isinstance(logger, WandbLogger):
                 logger.log_table(TABLE, columns=[*COLUMNS, "definition"], data=self.rows)
                 logger.log_table(SAMPLES, columns=["epoch", "class", "seed", "picture"], data=pictures)
+        floors = {f"{CURVES}/floor/{curve(record)}": record.floor.value for record in records if record.floor}
+        return {f"{CURVES}/{curve(record)}": record.value for record in records} | floors
+
+
+def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
+    """Sends values to all loggers; a module cannot log where a validation has ended."""
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, "epoch": trainer.current_epoch}, trainer.global_step)
+        logger.save()
 
 
 def _row(epoch: int, record: Record) -> list[Any]:

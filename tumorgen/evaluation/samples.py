@@ -1,13 +1,16 @@
 """What a generator samples while it trains: a sheet of generated volumes with real ones of the same class above them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from data_modules.base import ROIDataModule
 from tumorgen.callbacks.pictures import log_picture
 from tumorgen.methods.generator import Generator
 from tumorgen.results.sheets import Array, gallery
@@ -42,7 +45,7 @@ class SampleSheets(L.Callback):
         """Counts on."""
         self._validations = state_dict["validations"]
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws a sheet when it is time for one."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
@@ -53,62 +56,60 @@ class SampleSheets(L.Callback):
             return
         if not isinstance(pl_module, Generator):
             raise TypeError(f"SampleSheets shows a generator, not a {type(pl_module).__name__}")
-        with isolate_rng():
-            rows = self._rows(trainer, pl_module)
+        with untouched(pl_module):
+            rows = sheet_rows(trainer, draw(trainer, pl_module, self.per_class), self.per_class)
         log_picture(trainer, "samples", gallery(rows))
 
-    def _rows(self, trainer: L.Trainer, model: Generator) -> list[tuple[str, list[Array]]]:
-        generated = [draw(trainer, model, label, self.per_class) for label in range(len(model.class_names))]
-        return sheet_rows(trainer, model, generated, self.per_class)
 
+@contextmanager
+def untouched(model: L.LightningModule) -> Iterator[None]:
+    """Inside, the model only samples. Afterwards random generators and the modes of all modules are as they were before.
 
-def seeds_of(label: int, classes: int, number: int) -> list[int]:
-    """The seeds that the request of `predict` gives to the first volumes of a class."""
-    return [index * classes + label for index in range(number)]
-
-
-def draw(trainer: L.Trainer, model: Generator, label: int, number: int) -> Volume:
-    """The first `number` volumes of a class that `predict` would write: (number, C, D, H, W) float32, on the CPU.
-
-    Weights are as they are now, the arithmetic is the trainer's.
+    Tensors that are made inside may be trained on, although validation runs in inference mode.
     """
-    drawn = []
-    # tensors made in inference mode could not train the classifier of an evaluation
-    with torch.inference_mode(False), torch.no_grad(), trainer.precision_plugin.forward_context():
-        seeds = seeds_of(label, len(model.class_names), number)
-        for start in range(0, number, SAMPLED_AT_ONCE):
-            some = seeds[start : start + SAMPLED_AT_ONCE]
-            drawn.append(model.sample_classes([model.class_names[label]] * len(some), some).float().cpu())
-    return torch.cat(drawn)
+    modes = [(module, module.training) for module in model.modules()]
+    with isolate_rng(), torch.inference_mode(False), torch.no_grad():
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
-def sheet_rows(
-    trainer: L.Trainer, model: Generator, generated: Sequence[Volume], per_class: int
-) -> list[tuple[str, list[Array]]]:
-    """Rows of a `gallery`: for every class the first validation cases, if there are any, and generated volumes.
+def seeds_of(class_names: Sequence[str], name: str, number: int) -> list[int]:
+    """The seeds that the request of `predict` gives to the first volumes of a class."""
+    return [index * len(class_names) + class_names.index(name) for index in range(number)]
+
+
+def draw(trainer: L.Trainer, model: Generator, number: int) -> dict[str, Volume]:
+    """The first `number` volumes of every class that `predict` would write, on the CPU: (number, C, D, H, W) float32.
+
+    The weights are those that a checkpoint written now would sample with, the arithmetic is the trainer's.
+    """
+    drawn = {}
+    with model.sampling_weights(trainer), trainer.precision_plugin.forward_context():
+        for name in model.class_names:
+            seeds = seeds_of(model.class_names, name, number)
+            parts = [seeds[start : start + SAMPLED_AT_ONCE] for start in range(0, number, SAMPLED_AT_ONCE)]
+            drawn[name] = torch.cat([model.sample_classes([name] * len(part), part).float().cpu() for part in parts])
+    return drawn
+
+
+def sheet_rows(trainer: L.Trainer, generated: Mapping[str, Volume], per_class: int) -> list[tuple[str, list[Array]]]:
+    """Rows of a `gallery`: for every class the first validation volumes, if there are any, and generated ones.
 
     Args:
         trainer: Holds the data.
-        model: Names the classes.
-        generated: Volumes of every class, by label.
+        generated: Volumes by class.
         per_class: Volumes per row.
     """
+    data: ROIDataModule = trainer.datamodule
     rows: list[tuple[str, list[Array]]] = []
-    for name, real, made in zip(model.class_names, _first_cases(trainer, model, per_class), generated, strict=True):
-        if real:
-            rows.append((f"real {name}", real))
+    for name, made in generated.items():
+        own = np.flatnonzero(data.val.labels == data.class_names.index(name))[:per_class] if data.val else ()
+        if len(own):
+            assert data.val is not None
+            rows.append((f"real {name}", [data.val[int(index)]["volume"][0].float().numpy() for index in own]))
         rows.append((f"generated {name}", list(made[:per_class, 0].numpy())))
     return rows
-
-
-def _first_cases(trainer: L.Trainer, model: Generator, per_class: int) -> list[list[Array]]:
-    """The first validation cases of each class."""
-    found: list[list[Array]] = [[] for _ in model.class_names]
-    dataset = trainer.datamodule.val or []
-    for index in range(len(dataset)):
-        if min(map(len, found)) == per_class:
-            break
-        item = dataset[index]
-        if len(found[item["label"]]) < per_class:
-            found[item["label"]].append(item["volume"][0].float().numpy())
-    return found
