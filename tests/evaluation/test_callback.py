@@ -41,9 +41,9 @@ def train(
     found: list[int] = []
 
     class Watched(GeneratorEvaluation):
-        def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
+        def _evaluate(self, trainer: L.Trainer, model: Any) -> dict[str, float]:
             found.append(trainer.current_epoch + 1)
-            super()._evaluate(trainer, model)
+            return super()._evaluate(trainer, model)
 
     slow = Slow(clock, duration, options.pop("preparation", 0.0))
     callback = Watched(per_class=4, sheet_volumes=1, metrics=[slow], clock=clock, **options)

@@ -133,7 +133,7 @@ def test_the_masked_grid_lies_beside_the_importance_of_the_same_case(tmp_path: P
     tokens, scores = generator.tokenizer.encode(torch.from_numpy(case.volume)[None, None])
     assert np.array_equal(case.importance.ravel(), scores[0].numpy())
     assert (case.masked.sum(), case.replaced.sum(), (case.masked & case.replaced).sum()) == (16, 16, 0)
-    corrupted = generator.corrupt(tokens, scores, 0)
+    corrupted = generator.corrupt(tokens, scores, ["blob1001"])
     assert np.array_equal(case.masked.ravel(), corrupted.masked[0].numpy())
     ranks = np.argsort(np.argsort(case.importance.ravel()))[case.masked.ravel()]
     assert ranks.mean() > 40, "what became [MASK] is important: a random choice has 31.5"
