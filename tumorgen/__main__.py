@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from argparse import ArgumentError
 
-    from data_modules.errors import InputError
+    from data_modules.errors import input_error_behind
 
     try:
         if command in TRAINING:
@@ -76,12 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tumorgen: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        # jsonargparse wraps what a constructor raises into errors of its own
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            return _refuse(str(cause))
+        if refused := input_error_behind(error):
+            return _refuse(str(refused))
         if isinstance(error, ArgumentError):
             from tumorgen.option_errors import one_line
 

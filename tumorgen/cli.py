@@ -8,15 +8,15 @@ from typing import Any
 
 import lightning as L
 import yaml
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from data_modules.base import ROIDataModule
 from data_modules.errors import InputError
 from data_modules.files import atomic_path
 from tumorgen.__main__ import TRAINING
 from tumorgen.commands.words import as_words, asks_for_help, check_typed, early_settings
-from tumorgen.methods.loading import architecture, build, find_class, load_weights, read_checkpoint
+from tumorgen.methods.loading import architecture, find_class, load_weights, read_checkpoint, restore
 from tumorgen.methods.method import Method
 from tumorgen.methods.trust import trusting
 from tumorgen.options import add_trust
@@ -66,14 +66,14 @@ class TumorgenCLI(LightningCLI):
     """
 
     run: Run
-    model: L.LightningModule
+    model: Method
 
     def __init__(self, args: Sequence[str]) -> None:
         self.command, self.typed = args[0], without_resume(args)
         self.early = early_settings(args[1:])
         with EndOnSignal() as self.signals, trusting(self.early.trust, self.early.classes):
             super().__init__(
-                L.LightningModule,
+                Method,
                 L.LightningDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
@@ -91,7 +91,7 @@ class TumorgenCLI(LightningCLI):
         """Adds trainer, model and data; only `fit` has to be told the model, the others find it in the checkpoint."""
         fit = self.command == "fit"
         parser.add_lightning_class_args(L.Trainer, "trainer")
-        parser.add_lightning_class_args(L.LightningModule, "model", subclass_mode=True, required=fit)
+        parser.add_lightning_class_args(Method, "model", subclass_mode=True, required=fit)
         parser.add_lightning_class_args(L.LightningDataModule, "data", subclass_mode=True)
         taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
         self._trainer_options = parser.add_method_arguments(L.Trainer, self.command, skip=taken)
@@ -130,9 +130,9 @@ class TumorgenCLI(LightningCLI):
         if path is None:
             raise InputError(f"--ckpt_path: `tumorgen {self.command}` needs the checkpoint of a trained model.")
         self.checkpoint = read_checkpoint(path)
-        self.class_path, self.arguments = architecture(self.checkpoint, path, L.LightningModule)
-        check_typed(args, self.class_path, getattr(find_class(self.class_path), "runtime_options", ()))
-        self.config = parser.parse_args([*as_words(self.class_path, self.arguments), *args])
+        kind, arguments = architecture(self.checkpoint, path, Method)
+        check_typed(args, kind)
+        self.config = parser.parse_args([*as_words(kind, arguments), *args])
 
     def _parse_ckpt_path(self) -> None:
         """Finds the run's folder and the checkpoint; Lightning's own version overwrites the model section by it."""
@@ -143,11 +143,13 @@ class TumorgenCLI(LightningCLI):
         self.earlier = earlier_run(*place, config.run_id, config.resume, self.typed)
         if self.command == "fit" and self.earlier is not None and self.earlier.last_checkpoint.is_file():
             config.ckpt_path = str(self.earlier.last_checkpoint)
-        config.wandb.group = config.wandb.group or self._group_built_on(config) or config.experiment
+        kind = find_class(config.model.class_path)
+        built_on = [config.ckpt_path, *(config.model.init_args.get(name) for name in kind.self_contained)]
+        handed_on = next(filter(None, map(group_of, built_on)), None)
+        config.wandb.group = config.wandb.group or handed_on or config.experiment
         if config.ckpt_path is None:
             return
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
-        kind = find_class(config.model.class_path)
         if self.checkpoint["hyper_parameters"]["_class_path"] != config.model.class_path:
             architecture(self.checkpoint, config.ckpt_path, kind)  # refuses other classes
         if self.command == "fit":
@@ -157,14 +159,8 @@ class TumorgenCLI(LightningCLI):
                     "cannot continue it. It can be tested, sampled from, or serve as --model.tokenizer."
                 )
             # the tokenizer that a transformer was trained on may be gone by now; its checkpoint carries it
-            for name in getattr(kind, "self_contained", ()):
+            for name in kind.self_contained:
                 config.model.init_args[name] = config.ckpt_path
-
-    def _group_built_on(self, config: Namespace) -> str | None:
-        """The group of the run whose checkpoint this one continues, samples from or takes as its tokenizer."""
-        own = getattr(find_class(config.model.class_path), "self_contained", ())
-        built_on = [config.ckpt_path, *(config.model.init_args.get(name) for name in own)]
-        return next(filter(None, map(group_of, built_on)), None)
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer."""
@@ -173,17 +169,20 @@ class TumorgenCLI(LightningCLI):
             self.config_init = self.parser.instantiate_classes(config)
             self.datamodule, self.model = self.config_init["data"], self.config_init["model"]
             self._forget_foreign_facts()
+            if self.checkpoint is not None:
+                load_weights(self.model, self.checkpoint, config.ckpt_path)
         else:
-            for name in getattr(find_class(self.class_path), "runtime_options", ()):
-                self.arguments[name] = _plain(config.model.init_args[name])
+            assert self.checkpoint is not None
             parts = config.clone()
             # the weights are loaded here, so Lightning need not read the file again
             del parts["model"], parts["ckpt_path"]
             self.config_init = self.parser.instantiate_classes(parts)
             self.datamodule = self.config_init.get("data")
-            self.model = build(self.class_path, self.arguments)
-        if self.checkpoint is not None:
-            load_weights(self.model, self.checkpoint, config.ckpt_path)
+            changed = {
+                name: config.model.init_args[name] for name in find_class(config.model.class_path).runtime_options
+            }
+            options = {name: _plain(value) for name, value in changed.items()}
+            self.model = restore(self.checkpoint, config.ckpt_path, Method, **options)
         self.checkpoint = None  # three times the size of the model
         self._check_facts()
         # last, so that a command that is refused leaves no folder behind
@@ -204,12 +203,13 @@ class TumorgenCLI(LightningCLI):
 
     def _check_facts(self) -> None:
         """Refuses data that the model, or the tokenizer it carries, was not made for."""
+        if not isinstance(self.datamodule, ROIDataModule):
+            return
         differing = []
         for fact, name in DATA_FACTS.items():
-            if hasattr(self.datamodule, fact) and hasattr(self.model, name):
-                found, expected = _plain(getattr(self.datamodule, fact)), _plain(getattr(self.model, name))
-                if found != expected:
-                    differing.append(f"{fact} {found} instead of {expected}")
+            found, expected = _plain(getattr(self.datamodule, fact)), _plain(getattr(self.model, name))
+            if found != expected:
+                differing.append(f"{fact} {found} instead of {expected}")
         if differing:
             raise InputError(
                 f"--data: the data have {', '.join(differing)}, which the checkpoint was trained with; prepare the data with "
@@ -241,7 +241,7 @@ class TumorgenCLI(LightningCLI):
             plugins = trainer["plugins"] or []
             trainer["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), DurableCheckpoints()]
         if trainer["strategy"] == "ddp":
-            trainer["strategy"] = self.model.ddp_strategy if isinstance(self.model, Method) else "ddp"
+            trainer["strategy"] = self.model.ddp_strategy
         return super().instantiate_trainer(**kwargs)
 
     def _checkpoints(self) -> list[ModelCheckpoint]:
@@ -252,7 +252,7 @@ class TumorgenCLI(LightningCLI):
         """
         folder = self.run.checkpoints
         last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        if not isinstance(self.model, Method) or self.model.monitor is None:
+        if self.model.monitor is None:
             return [last]
         monitor = self.model.selection or self.model.monitor
         mode = self.model.monitor_mode

@@ -87,7 +87,7 @@ FORMS = {
 @pytest.mark.usefixtures("intruder")
 @pytest.mark.parametrize("change", FORMS.values(), ids=FORMS)
 def test_python_refuses_every_form(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"changed\.ckpt: (names|its hyperparameters hold|no model can be built)"):
+    with pytest.raises(InputError, match=r"changed\.ckpt: (names|its hyperparameters hold|no method can be built)"):
         package.load_generator(changed(transformer(), tmp_path, change))
 
 

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import InputError
+from tumorgen.methods.loading import path_of
+from tumorgen.methods.method import Method
 from tumorgen.options import unresolved
 
 _HELP = ("-h", "--help", "--print_config")
@@ -86,7 +88,7 @@ def asks_for_help(words: Sequence[str]) -> bool:
     return any(word.startswith(_HELP) or word.partition("=")[0].endswith(".help") for word in words)
 
 
-def check_typed(words: Sequence[str], class_path: str, changeable: Sequence[str]) -> None:
+def check_typed(words: Sequence[str], kind: type[Method]) -> None:
     """Refuses `--model.X` where X is what was trained, not how it is used: silence would look like consent.
 
     Raises:
@@ -96,14 +98,14 @@ def check_typed(words: Sequence[str], class_path: str, changeable: Sequence[str]
         if not word.startswith("--model."):
             continue
         parts = word.partition("=")[0].removeprefix("--model.").removeprefix("init_args.").split(".")
-        if parts[0] not in changeable:
-            allowed = " and ".join(f"--model.{name}" for name in changeable) or "nothing of the model"
+        if parts[0] not in kind.runtime_options:
+            allowed = " and ".join(f"--model.{name}" for name in kind.runtime_options) or "nothing of the model"
             raise InputError(
-                f"{word.partition('=')[0]}: the checkpoint's {class_path.rpartition('.')[2]} is built as it was trained; "
+                f"{word.partition('=')[0]}: the checkpoint's {kind.__name__} is built as it was trained; "
                 f"this command may change {allowed}."
             )
 
 
-def as_words(class_path: str, arguments: Mapping[str, Any]) -> list[str]:
+def as_words(kind: type[Method], arguments: Mapping[str, Any]) -> list[str]:
     """The options that give the parser a model of this class with these constructor arguments."""
-    return ["--model", json.dumps({"class_path": class_path, "init_args": dict(arguments)}, default=str)]
+    return ["--model", json.dumps({"class_path": path_of(kind), "init_args": dict(arguments)}, default=str)]

@@ -13,14 +13,14 @@ from typing import Any, TypeVar, cast
 
 import torch
 from jsonargparse import Namespace
-from lightning import LightningModule
 
-from data_modules.errors import InputError
+from data_modules.errors import InputError, input_error_behind
+from tumorgen.methods.method import Method
 from tumorgen.methods.trust import RefusedClassError, trusted_classes_only
 from tumorgen.option_errors import one_line
 from tumorgen.parsing import Parser
 
-Module = TypeVar("Module", bound=LightningModule)
+Kind = TypeVar("Kind", bound=Method)
 
 
 def read_tensors(path: Path | str, expected: str, **options: Any) -> Any:
@@ -67,43 +67,45 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     return cast(dict[str, Any], checkpoint)
 
 
-def load_method(path: Path | str, base: type[Module], **options: Any) -> Module:
+def load_method(path: Path | str, base: type[Kind], **options: Any) -> Kind:
+    """Reads a checkpoint and restores its method; see `read_checkpoint` and `restore`."""
+    return restore(read_checkpoint(path), path, base, **options)
+
+
+def restore(checkpoint: Mapping[str, Any], path: Path | str, base: type[Kind], **options: Any) -> Kind:
     """Builds the method of a checkpoint with its weights, in evaluation mode on the CPU.
 
     Args:
-        path: A checkpoint written by `tumorgen fit`.
+        checkpoint: As read.
+        path: Where it is from.
         base: Class that the method has to be.
         **options: Replace what the checkpoint says of its `runtime_options`.
 
     Raises:
-        InputError: As `read_checkpoint` and `architecture`; also when an option is none of those, or the weights do not fit.
+        InputError: As `architecture`; also when an option is none of those, or the weights do not fit.
     """
-    checkpoint = read_checkpoint(path)
-    class_path, arguments = architecture(checkpoint, path, base)
-    changeable = getattr(find_class(class_path), "runtime_options", ())
-    unknown = sorted(set(options) - set(changeable))
+    kind, arguments = architecture(checkpoint, path, base)
+    unknown = sorted(set(options) - set(kind.runtime_options))
     if unknown:
         raise InputError(
-            f"{unknown[0]}: is built as it was trained; of a {class_path.rpartition('.')[2]} may be replaced: "
-            f"{', '.join(changeable) or 'nothing'}."
+            f"{unknown[0]}: is built as it was trained; of a {kind.__name__} may be replaced: "
+            f"{', '.join(kind.runtime_options) or 'nothing'}."
         )
-    method = build(class_path, arguments | options, base)
+    method = build(path_of(kind), arguments | options, kind)
     load_weights(method, checkpoint, path)
     return method.eval()
 
 
-def architecture(
-    section: Mapping[str, Any], path: Path | str, base: type[LightningModule]
-) -> tuple[str, dict[str, Any]]:
-    """The class path and the constructor arguments that a model was built with, held against what may be imported.
+def architecture(section: Mapping[str, Any], path: Path | str, base: type[Kind]) -> tuple[type[Kind], dict[str, Any]]:
+    """The class and the constructor arguments that a method was built with, held against what may be imported.
 
     Args:
         section: A checkpoint, or what it carries of another one: `hyper_parameters` as Lightning saves them.
         path: Where it is from. Arguments that named a checkpoint which this one carries are replaced by it.
-        base: Class that the model has to be.
+        base: Class that the method has to be.
 
     Raises:
-        InputError: The model is of another class, its arguments are not those of this version, or something is named that
+        InputError: The method is of another class, its arguments are not those of this version, or something is named that
             the user has not vouched for.
     """
     stored = section["hyper_parameters"]
@@ -119,10 +121,10 @@ def architecture(
             kind = find_class(class_path)
             if not issubclass(kind, base):
                 raise InputError(
-                    f"{path}: holds a {class_path}, expected a {base.__module__}.{base.__qualname__}; give the checkpoint of "
+                    f"{path}: holds a {class_path}, expected a {path_of(base)}; give the checkpoint of "
                     "the right run, or the experiment that belongs to this one."
                 )
-            arguments |= dict.fromkeys(getattr(kind, "self_contained", ()), str(path))
+            arguments |= dict.fromkeys(kind.self_contained, str(path))
             _section(class_path, arguments, base)
     except RefusedClassError as refused:
         package = str(refused).partition(".")[0]
@@ -133,24 +135,24 @@ def architecture(
             + (advice if package not in (*sys.stdlib_module_names, "tumorgen", "torch") else "Do not load it.")
         ) from None
     except ArgumentError as error:
-        raise InputError(f"{path}: no model can be built from its hyperparameters: {one_line(str(error))}") from error
-    return class_path, arguments
+        raise InputError(f"{path}: no method can be built from its hyperparameters: {one_line(str(error))}") from error
+    return kind, arguments
 
 
-def build(class_path: str, arguments: Mapping[str, Any], base: type[Module] = LightningModule) -> Module:
-    """Builds a module as the command line does: nested `class_path` sections become objects.
+def build(class_path: str, arguments: Mapping[str, Any], base: type[Kind]) -> Kind:
+    """Builds a method as the command line does: nested `class_path` sections become objects.
 
     Args:
         class_path: For example `tumorgen.methods.vqgan.VQGAN`.
         arguments: Constructor arguments, plain data.
-        base: Class that the module has to be.
+        base: Class that it has to be.
 
     Raises:
         InputError: The constructor refuses its arguments.
     """
     try:
         parser, section = _section(class_path, arguments, base)
-        return cast(Module, parser.instantiate_classes(section).model)
+        return cast(Kind, parser.instantiate_classes(section).model)
     except Exception as error:
         refused = input_error_behind(error)
         if refused is None:
@@ -158,7 +160,7 @@ def build(class_path: str, arguments: Mapping[str, Any], base: type[Module] = Li
         raise refused from error
 
 
-def load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: Path | str) -> None:
+def load_weights(module: Method, checkpoint: Mapping[str, Any], path: Path | str) -> None:
     """Copies the weights of a checkpoint into a module, all of them or none.
 
     Raises:
@@ -178,28 +180,26 @@ def load_weights(module: LightningModule, checkpoint: Mapping[str, Any], path: P
     module.load_state_dict(stored)
 
 
-def input_error_behind(error: BaseException | None) -> InputError | None:
-    """The `InputError` that jsonargparse wrapped into errors of its own, if there is one."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error
+def path_of(kind: type[Method]) -> str:
+    """Where a class can be imported from."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def find_class(class_path: str) -> type[LightningModule]:
-    """The class of a model, imported.
+def find_class(class_path: str) -> type[Method]:
+    """The class of a method, imported.
 
     Raises:
         InputError: There is no such class in this version of tumorgen.
     """
     package, _, name = class_path.rpartition(".")
     try:
-        found: type[LightningModule] = getattr(import_module(package), name)
+        found: type[Method] = getattr(import_module(package), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{class_path}: no such model in this version of tumorgen ({error}).") from error
+        raise InputError(f"{class_path}: no such method in this version of tumorgen ({error}).") from error
     return found
 
 
-def _section(class_path: str, arguments: Mapping[str, Any], base: type[LightningModule]) -> tuple[Parser, Namespace]:
+def _section(class_path: str, arguments: Mapping[str, Any], base: type[Method]) -> tuple[Parser, Namespace]:
     """What the command line would make of a model's section, and the parser that builds it."""
     parser = Parser(parser_mode="yaml")  # a checkpoint refers to nothing outside of itself
     parser.add_subclass_arguments(base, "model", fail_untyped=False)

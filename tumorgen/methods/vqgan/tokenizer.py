@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import nn
 
 from data_modules.errors import InputError
-from tumorgen.methods.loading import architecture, build, read_checkpoint
+from tumorgen.methods.loading import architecture, build, path_of, read_checkpoint
 from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.types import Latent, Scores, Tokens, Volume
 
@@ -102,8 +102,8 @@ def read_tokenizer(path: Path | str) -> tuple[FrozenTokenizer, dict[str, Any]]:
         origin = checkpoint.get("tumorgen", {}).get("origin")
         section = {"hyper_parameters": checkpoint["hyper_parameters"], "origin": origin}
         weights = checkpoint["state_dict"]
-    class_path, arguments = architecture(section, path, VQGAN)
-    tokenizer = FrozenTokenizer(build(class_path, arguments, VQGAN))
+    kind, arguments = architecture(section, path, VQGAN)
+    tokenizer = FrozenTokenizer(build(path_of(kind), arguments, kind))
     names = tokenizer.state_dict().keys()
     missing = sorted(set(names) - set(weights))
     if missing:
