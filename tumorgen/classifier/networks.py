@@ -1,6 +1,5 @@
 """3D networks that tell classes apart."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -14,22 +13,25 @@ Features: TypeAlias = Float[Tensor, "batch width"]
 Logits: TypeAlias = Float[Tensor, "batch num_classes"]
 
 
-class Classifier(nn.Module, ABC):
+class Classifier(nn.Module):
     """A network that turns volumes into features and features into logits.
 
     Attributes:
+        body: From volumes to features.
         head: From features to logits.
         num_classes: Classes to tell apart.
         num_features: Width F of the features.
     """
 
+    body: nn.Module
     head: nn.Module
     num_classes: int
     num_features: int
 
-    @abstractmethod
     def features(self, volume: Volume) -> Features:
-        """What the last linear layer sees (B, F) of volumes in [-1, 1]."""
+        """What the last linear layer sees (B, F) of volumes in [-1, 1]: averages of the last feature maps."""
+        features: Features = self.body(volume)
+        return features
 
     def forward(self, volume: Volume) -> Logits:
         """Logits (B, num_classes) of volumes in [-1, 1]."""
@@ -65,11 +67,6 @@ class SmallCNN(Classifier):
             layers += [nn.Conv3d(before, after, 3, stride=2, padding=1), nn.BatchNorm3d(after), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], num_classes))
-
-    def features(self, volume: Volume) -> Features:
-        """Averages of the last feature maps (B, F)."""
-        features: Features = self.body(volume)
-        return features
 
 
 class ResNet3D(Classifier):
@@ -127,11 +124,6 @@ class ResNet3D(Classifier):
         if norm == "group":
             _group_norms(self.body, groups)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(stage_widths[-1], num_classes))
-
-    def features(self, volume: Volume) -> Features:
-        """Averages of the last feature maps (B, F)."""
-        features: Features = self.body(volume)
-        return features
 
 
 def _group_norms(network: nn.Module, groups: int) -> None:
