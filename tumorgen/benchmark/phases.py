@@ -39,7 +39,6 @@ class Loaders(ROIDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled batches of equal size; a volume is augmented anew every time it comes."""
         assert self.train is not None
-        torch.manual_seed(self.seed)  # dropout does not depend on what was trained before
         batches = ShuffledBatches(len(self.train), self.batch_size, self.steps, self.seed)
         volumes: VolumeSet = repeated(self.train, -(-self.steps * self.batch_size // len(self.train)))
         if self.augmentation is not None:

@@ -195,6 +195,7 @@ class ArmTrainer:
             num_sanity_val_steps=0,
             **options,
         )
+        torch.manual_seed(loaders.seed)  # what the model draws does not depend on what was trained before
         trainer.fit(model, datamodule=loaders)
         if trainer.global_step != loaders.steps:  # half a training must not be taken for a whole one
             raise KeyboardInterrupt
