@@ -153,7 +153,7 @@ def test_stage_2_learns_tokens_of_real_tumours(transformer: Path, tokenizers: li
     assert math.isfinite(curve(transformer, "val/cross_entropy_corrupted")[-1])
     tokenizer = read_checkpoint(tokenizers[0] / "checkpoints" / "last.ckpt")
     checkpoint = read_checkpoint(transformer / "checkpoints" / "last.ckpt")
-    assert checkpoint["tumorgen"]["salt"] == tokenizer["tumorgen"]["salt"]
+    assert checkpoint["tumorgen"]["origin"] == tokenizer["tumorgen"]["origin"]
     assert read_yaml(transformer / "config.yaml")["data"]["init_args"]["folds"] == 2
 
 

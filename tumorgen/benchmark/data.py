@@ -76,7 +76,7 @@ class Fold:
     num_workers: int
     phantom: bool = False
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes with any case and any region of interest of the fold."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
