@@ -20,9 +20,6 @@ def members(home: Home) -> dict[str, Path]:
     return {name: home.fit(*GAUSSIAN, "--data.class_names", f"[{name}]", run=name) for name in CLASSES}
 
 
-pytestmark = pytest.mark.xfail(strict=False, reason="the writer of volumes takes one checkpoint per folder")
-
-
 @pytest.fixture(scope="module")
 def samples(home: Home, members: dict[str, Path]) -> Path:
     for name, run in members.items():

@@ -24,7 +24,7 @@ from tumorgen.methods.vqgan.tokenizer import read_tokenizer
 
 INTRUDER = """
 from tumorgen.methods.transformer.decoding import CachedAutoregressive
-from tumorgen.methods.vqgan.quantizers import FSQQuantizer
+from tumorgen.methods.vqgan.quantizers.fsq import FSQQuantizer
 
 class Sampler(CachedAutoregressive): ...
 class Quantizer(FSQQuantizer): ...
