@@ -34,6 +34,7 @@ from tumorgen.metrics.ms_ssim import MSSSIMDiversity, diversity
 from tumorgen.metrics.resampling import share_interval
 from tumorgen.metrics.shape import PROPERTIES, ShapePlausibility
 from tumorgen.metrics.two_sample import mmd2_unbiased
+from tumorgen.results.layouts import closest_pairs
 
 QUICK = Resampling(resamples=50, permutations=50, splits=8)
 METRICS = (
@@ -244,10 +245,11 @@ def test_copies_of_training_volumes_are_caught_and_shown(real, generated, tmp_pa
         assert record.value >= 1 / 6
         assert record.definition["reference"] == "held-out"
         assert record.counts == {"real": 12, "generated": 6, "training": 24}
-    closest = [pair for pair in result.closest_pairs if pair["space"] == "voxels"][:2]
+    pairs = closest_pairs(result.records)
+    closest = [pair for pair in pairs if pair["space"] == "voxels"][:2]
     names = {(generated.names[0], real.names[4]), ("HGG/HGG_0001", real.names[33])}
     assert {(pair["generated"], pair["training"]) for pair in closest} == names
-    assert [pair["space"] for pair in result.closest_pairs] == ["voxels"] * 3 + ["net.pt"] * 3
+    assert [pair["space"] for pair in pairs] == ["voxels"] * 3 + ["net.pt"] * 3
 
 
 NOISE = 0.02 * np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)

@@ -14,7 +14,7 @@ from tumorgen.metrics.kid import KID
 from tumorgen.metrics.memorisation import Memorisation
 from tumorgen.metrics.metric import Resampling
 from tumorgen.metrics.shape import ShapePlausibility
-from tumorgen.results.layouts import evaluation_tables
+from tumorgen.results.layouts import closest_pairs, evaluation_tables
 from tumorgen.results.records import read_results
 
 METRICS = (KID(), ShapePlausibility(), Memorisation(closest=2), DownstreamAUC(1, 1))
@@ -62,7 +62,7 @@ def test_everything_is_there_and_agrees(inputs, tmp_path):
     assert said["generated"]["conversions"] == ["intensities 0..1 mapped to -1..1"]
     assert len(said["generated"]["manifest_sha256"]) == 64
     assert said["memorisation"] == {"training_volumes": 8, "reference": "held-out"}
-    pairs = results.extra["closest_pairs"]
+    pairs = closest_pairs(results.records)
     assert [pair["space"] for pair in pairs] == ["voxels"] * 2 + ["classifier"] * 2
     assert all(pair["generated"].startswith(("LGG/LGG_", "HGG/HGG_")) for pair in pairs)
     training = {name for name, part in inputs[0].real.parts.items() if part == "train"}

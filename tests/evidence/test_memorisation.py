@@ -9,6 +9,7 @@ from phantom_regions import regions
 
 from data_modules.files import write_json
 from data_modules.volumes.file import to_nifti
+from tumorgen.results.layouts import closest_pairs
 from tumorgen.results.records import read_results
 
 CLASSES = ("LGG", "HGG")
@@ -57,7 +58,7 @@ def audit(tmp_path, training, held_out, fresh):
             for record in results.records
             if record.metric.startswith("memorisation_share") and record.group["class"] == "pooled"
         }
-        yield shares["memorisation_share_voxels"], results.extra["closest_pairs"]
+        yield shares["memorisation_share_voxels"], closest_pairs(results.records)
 
 
 def hold(tmp_path, training, held_out, fresh):

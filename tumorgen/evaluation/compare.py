@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -127,15 +127,6 @@ class Evaluation:
     real: Real
     generated: Volumes
     records: Sequence[Record]
-
-    @property
-    def closest_pairs(self) -> list[dict[str, Any]]:
-        """The closest pairs of generated and training volumes, per space, closest first."""
-        return [
-            {**pair, "space": record.definition.get("extractor", {}).get("name", "voxels")}
-            for record in self.records
-            for pair in record.details.get("closest_pairs", ())
-        ]
 
 
 def evaluate_folders(

@@ -13,7 +13,7 @@ from tumorgen.evaluation.compare import Evaluation, Folders, Options, evaluate_f
 from tumorgen.evaluation.evaluate import Progress
 from tumorgen.evaluation.pictures import closest_sheet, samples_sheet
 from tumorgen.metrics.metric import Metric, Resampling
-from tumorgen.results.layouts import evaluation_tables
+from tumorgen.results.layouts import closest_pairs, evaluation_tables
 from tumorgen.results.records import write_results
 from tumorgen.results.sheets import save
 from tumorgen.results.tables import write_tables
@@ -61,7 +61,6 @@ def evaluate_to(
             evaluation.records,
             inputs=_inputs(evaluation, options, resampling),
             pictures=pictures,
-            closest_pairs=evaluation.closest_pairs,
         )
         _put(whole, output)
     return evaluation
@@ -100,8 +99,9 @@ def _put(whole: Path, output: Path) -> None:
 def _draw(folder: Path, evaluation: Evaluation) -> dict[str, str]:
     """Draws all pictures; paths relative to the folder, by what they show."""
     sheets = {"samples": samples_sheet(evaluation)}
-    for space in dict.fromkeys(pair["space"] for pair in evaluation.closest_pairs):
-        own = [pair for pair in evaluation.closest_pairs if pair["space"] == space]
+    pairs = closest_pairs(evaluation.records)
+    for space in dict.fromkeys(pair["space"] for pair in pairs):
+        own = [pair for pair in pairs if pair["space"] == space]
         name = "".join(letter if letter.isalnum() else "_" for letter in space)
         sheets["closest_pairs" if space == "voxels" else f"closest_pairs_{name}"] = closest_sheet(
             space, own, evaluation

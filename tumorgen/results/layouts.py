@@ -59,6 +59,15 @@ def extractor_of(record: Record) -> str:
     return str(found.get("name", "")) if isinstance(found, dict) else str(found or "")
 
 
+def closest_pairs(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """The closest pairs of generated and training volumes that records of memorisation tell, with the space they are in."""
+    return [
+        {**pair, "space": extractor_of(record) or "voxels"}
+        for record in records
+        for pair in record.details.get("closest_pairs", ())
+    ]
+
+
 def _weights_of(record: Record) -> str:
     """SHA-256 of the feature extractor's weights; empty where features play no part, or nobody says it."""
     found: Any = record.definition.get("extractor")

@@ -180,7 +180,7 @@ def _provenance(sources: Sources) -> dict[str, str]:
     """Where everything comes from: inputs of results, manifests without their lists, configurations of runs."""
     told: dict[str, str] = {}
     for results in (*sources.evaluations, *sources.benchmarks):
-        own = {key: value for key, value in results.extra.items() if key not in ("closest_pairs", "references")}
+        own = {key: value for key, value in results.extra.items() if key != "references"}
         told[f"{results.kind}: {results.path}"] = _pretty(own)
     for name, folder in sources.volumes.items():
         if folder.manifest:

@@ -11,6 +11,7 @@ from tumorgen.results.html.pictures import embedded
 from tumorgen.results.layouts import (
     arm_title,
     benchmark_tables,
+    closest_pairs,
     evaluation_tables,
     label_of,
     names_of,
@@ -149,16 +150,16 @@ def _pair_records(results: Results) -> list[Record]:
     return [
         Record(
             metric="nearest_training_distance",
-            value=float("nan") if pair["distance"] is None else pair["distance"],
+            value=pair["distance"],
             definition={
-                "space": str(pair.get("space", "")),
-                "source": "closest_pairs of the evaluation",
+                "space": pair["space"],
+                "source": "closest pairs of the record of memorisation",
                 "better": "higher",
             },
-            group={key: str(pair[key]) for key in ("generated", "training", "space") if key in pair},
+            group={key: pair[key] for key in ("generated", "training", "space")},
             counts={},
         )
-        for pair in results.extra.get("closest_pairs") or ()
+        for pair in closest_pairs(results.records)
     ]
 
 
