@@ -11,7 +11,7 @@ from rich.console import Console
 
 from data_modules.base import Part
 from data_modules.cohort.discover import Cohort, discover
-from data_modules.cohort.folds import Member
+from data_modules.cohort.folds import PatientCase
 from data_modules.cohort.module import CohortDataModule
 from data_modules.cohort.naming import Modality
 from data_modules.cores import available_cores
@@ -127,13 +127,13 @@ class BraTSDataModule(CohortDataModule):
                 return entry
         raise InputError(f"{self.manifest_path}: no case {case!r} among the {len(self.manifest.entries)} prepared ones")
 
-    def members(self) -> Sequence[Member]:
+    def all_cases(self) -> Sequence[PatientCase]:
         """All cases of the cohort, by names and tables alone."""
-        return self.cohort.members
+        return self.cohort.all_cases
 
-    def usable(self) -> Sequence[Member]:
+    def used_cases(self) -> Sequence[PatientCase]:
         """The prepared cases."""
-        return [Member(entry.case, entry.patient, entry.class_name) for entry in self.manifest.entries]
+        return [PatientCase(entry.case, entry.patient, entry.class_name) for entry in self.manifest.entries]
 
     def volumes(self, cases: Sequence[str], part: Part) -> ROIDataset:
         """Prepared cases as a list of volumes."""
@@ -156,7 +156,7 @@ class BraTSDataModule(CohortDataModule):
             InputError: if cases cannot be used or cannot be split; all of them are listed.
         """
         if not self.cohort.problems:  # before minutes of work; what is broken inside files changes the counts later
-            self.deal([Member(case.case, case.patient, case.class_name) for case in self.cohort.cases])
+            self.deal([PatientCase(case.case, case.patient, case.class_name) for case in self.cohort.cases])
         manifest = prepare(
             self.cohort,
             self.store,
@@ -164,6 +164,6 @@ class BraTSDataModule(CohortDataModule):
             workers=min(available_cores(), _MOST_PREPARING),
             console=Console(stderr=True),
         )
-        self.deal([Member(entry.case, entry.patient, entry.class_name) for entry in manifest.entries])
+        self.deal([PatientCase(entry.case, entry.patient, entry.class_name) for entry in manifest.entries])
         manifest.write(self.manifest_path, self.store)
         self._manifest = None

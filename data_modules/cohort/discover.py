@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_modules.cohort.folds import Member
+from data_modules.cohort.folds import PatientCase
 from data_modules.cohort.grades import GradeTable, PatientLinks, class_order, plain_numbers, read_table
 from data_modules.cohort.naming import MASK, ImageName, Modality, parse, patient_of
 from data_modules.errors import InputError
@@ -44,7 +44,7 @@ class Cohort:
         class_names: Classes; the position is the label.
         problems: Cases that cannot be used.
         notes: What the user should know.
-        members: All cases of the cohort, whatever their class and whether they can be used.
+        all_cases: All cases of the cohort, whatever their class and whether they can be used.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class Cohort:
     class_names: tuple[str, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-    members: tuple[Member, ...]
+    all_cases: tuple[PatientCase, ...]
 
 
 def discover(
@@ -108,8 +108,8 @@ def discover(
         left_out = ", ".join(sorted({classes[case] for case in others}))
         notes.append(f"{len(others)} cases of other classes ({left_out}) left out: --data.class_names {list(names)}")
     known = {case: "" if case in conflicts else classes.get(case, "") for case in groups}
-    members = (Member(case, patients.patient(case), class_name) for case, class_name in known.items())
-    return Cohort(root, tuple(cases), names, tuple(problems), tuple(notes), tuple(members))
+    everyone = (PatientCase(case, patients.patient(case), class_name) for case, class_name in known.items())
+    return Cohort(root, tuple(cases), names, tuple(problems), tuple(notes), tuple(everyone))
 
 
 def unusable(problems: list[Problem], total: int, *, skippable: bool = True) -> InputError:

@@ -10,7 +10,7 @@ from data_modules.base import Part
 from data_modules.errors import InputError
 
 
-class Member(NamedTuple):
+class PatientCase(NamedTuple):
     """A case to be assigned; the class is empty where nobody knows it."""
 
     case: str
@@ -68,36 +68,36 @@ class Folds:
             return "val"
         return "train" if any(patient in others for others in self.test) else None
 
-    def check(self, members: Sequence[Member]) -> None:
+    def check(self, cases: Sequence[PatientCase]) -> None:
         """Makes sure that cases can be learnt from, selected from and tested on in every fold.
 
         Raises:
             InputError: A part would lack a class, or validation has no case, with the counts.
         """
-        classes = {member.class_name for member in members}
-        patients = {name: len({m.patient for m in members if m.class_name == name}) for name in classes}
+        classes = {case.class_name for case in cases}
+        patients = {name: len({m.patient for m in cases if m.class_name == name}) for name in classes}
         fewest, folds = min(patients.values(), default=0), self.settings.folds
         if fewest < folds:
             advice = f"use --data.folds {fewest}" + " or fewer" * (fewest > 2)
             if fewest < 2:
                 advice = "add cases of the small class"
-            raise _impossible(f"{folds} folds need at least {folds} patients of every class", advice, members, patients)
+            raise _impossible(f"{folds} folds need at least {folds} patients of every class", advice, cases, patients)
         for fold in range(folds):
             found: dict[Part | None, set[str]] = defaultdict(set)
-            for member in members:
-                found[self.part(member.patient, fold)].add(member.class_name)
+            for case in cases:
+                found[self.part(case.patient, fold)].add(case.class_name)
             if self.settings.val_share > 0 and not found["val"]:
                 reason = f"in fold {fold} there is no patient for validation"
                 advice = "add cases, take a larger --data.val_share, or do without validation: --data.val_share 0"
-                raise _impossible(reason, advice, members, patients)
+                raise _impossible(reason, advice, cases, patients)
             for name, part in (("test", found["test"]), ("training", found["train"])):
                 if part != classes:
                     reason = f"in fold {fold} the {name} part would lack a class"
-                    raise _impossible(reason, "use fewer folds or another --data.seed", members, patients)
+                    raise _impossible(reason, "use fewer folds or another --data.seed", cases, patients)
 
 
 def assign(
-    members: Sequence[Member], settings: FoldSettings, stratified_by: str, earlier: Folds | None = None
+    cases: Sequence[PatientCase], settings: FoldSettings, stratified_by: str, earlier: Folds | None = None
 ) -> Folds:
     """Assigns every patient to the test part of one fold, and some to the validation parts of others.
 
@@ -107,14 +107,14 @@ def assign(
     a class may go without a validation case. Patients of unknown class are dealt in the same way, after all others.
 
     Args:
-        members: The cases; those of one patient stay together.
+        cases: The cases; those of one patient stay together.
         settings: Number of folds and so on.
         stratified_by: Column of the classes.
         earlier: Nobody who is in it moves.
     """
-    patients: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
-        patients[member.patient].append(member)
+    patients: dict[str, list[PatientCase]] = defaultdict(list)
+    for case in cases:
+        patients[case.patient].append(case)
     known = {patient: labelled for patient, own in patients.items() if (labelled := [m for m in own if m.class_name])}
     unlabelled = {patient: own for patient, own in patients.items() if patient not in known}
     old = {} if earlier is None else {p: k for k, part in enumerate(earlier.test) for p in part}
@@ -132,18 +132,18 @@ def assign(
     return Folds(settings, stratified_by if earlier is None else earlier.stratified_by, tuple(test), tuple(validation))
 
 
-Patients = Mapping[str, list[Member]]
+Patients = Mapping[str, list[PatientCase]]
 
 
 def _deal(group: Patients, place: Mapping[str, int], everyone: Patients, settings: FoldSettings) -> dict[str, int]:
     """Folds for those of a group that have none yet."""
     totals: list[Counter[str]] = [Counter() for _ in range(settings.folds)]
     for patient, k in place.items():
-        totals[k].update(member.class_name for member in everyone.get(patient, ()))
+        totals[k].update(case.class_name for case in everyone.get(patient, ()))
     dealt = {}
     new = [patient for patient in group if patient not in place]
     for patient in sorted(new, key=lambda name: (-len(group[name]), _shuffled(settings.seed, name))):
-        counts = Counter(member.class_name for member in group[patient])
+        counts = Counter(case.class_name for case in group[patient])
         k = min(range(settings.folds), key=lambda j: (sum(totals[j][name] for name in counts), totals[j].total(), j))
         dealt[patient] = k
         totals[k] += counts
@@ -154,17 +154,17 @@ def _hold_back(rest: Patients, held: Iterable[str], new: set[str], settings: Fol
     """New patients for validation: up to the share of every class, at least one patient in all, never a class's last."""
     if settings.val_share == 0:
         return set()
-    left = Counter(member.class_name for own in rest.values() for member in own)
+    left = Counter(case.class_name for own in rest.values() for case in own)
     wanted = {name: round(settings.val_share * count) for name, count in left.items()}
     already = [patient for patient in held if patient in rest]
     for patient in already:
-        for member in rest[patient]:
-            wanted[member.class_name] -= 1
-            left[member.class_name] -= 1
+        for case in rest[patient]:
+            wanted[case.class_name] -= 1
+            left[case.class_name] -= 1
     chosen: set[str] = set()
     order = sorted(new, key=lambda name: _shuffled(settings.seed, "validation", name))
     for patient in order:
-        counts = Counter(member.class_name for member in rest[patient])
+        counts = Counter(case.class_name for case in rest[patient])
         if all(count <= wanted[name] and count < left[name] for name, count in counts.items()):
             chosen.add(patient)
             for name, count in counts.items():
@@ -181,9 +181,9 @@ def _shuffled(seed: int, *names: str) -> str:
     return hashlib.sha256("\n".join([str(seed), *names]).encode()).hexdigest()
 
 
-def _impossible(reason: str, advice: str, members: Sequence[Member], patients: Mapping[str, int]) -> InputError:
-    cases = Counter(member.class_name for member in members)
+def _impossible(reason: str, advice: str, cases: Sequence[PatientCase], patients: Mapping[str, int]) -> InputError:
+    number = Counter(case.class_name for case in cases)
     counts = (
-        ", ".join(f"{name}: {cases[name]} cases of {patients[name]} patients" for name in sorted(cases)) or "no cases"
+        ", ".join(f"{name}: {number[name]} cases of {patients[name]} patients" for name in sorted(number)) or "no cases"
     )
     return InputError(f"these cases cannot be split: {reason}; found {counts}. Please {advice}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.base import Part, ROIDataModule, VolumeSet
-from data_modules.cohort.folds import FoldSettings, Member
+from data_modules.cohort.folds import FoldSettings, PatientCase
 from data_modules.cohort.splits import CohortSplit, split_path, update_split
 from data_modules.errors import InputError
 
@@ -14,7 +14,7 @@ from data_modules.errors import InputError
 class CohortDataModule(ROIDataModule):
     """Patients in a folder, dealt to folds once and for all by the split file of the cohort.
 
-    A cohort of another kind needs `class_names`, `members` and `volumes`; then every command works with it.
+    A cohort of another kind needs `class_names`, `all_cases` and `volumes`; then every command works with it.
 
     Args:
         root: Folder of the cohort.
@@ -54,16 +54,16 @@ class CohortDataModule(ROIDataModule):
             raise InputError(f"--data.fold is {fold}; with --data.folds {folds} it must lie between 0 and {folds - 1}")
 
     @abstractmethod
-    def members(self) -> Sequence[Member]:
+    def all_cases(self) -> Sequence[PatientCase]:
         """All cases of the cohort, also those of classes that are not used; the class is empty where nobody knows it."""
 
     @abstractmethod
     def volumes(self, cases: Sequence[str], part: Part) -> VolumeSet:
         """Some cases as a list of volumes, in this order; called by `setup`."""
 
-    def usable(self) -> Sequence[Member]:
-        """The members that are used; called by `setup`."""
-        return [member for member in self.members() if member.class_name in self.class_names]
+    def used_cases(self) -> Sequence[PatientCase]:
+        """Those that are used; called by `setup`."""
+        return [case for case in self.all_cases() if case.class_name in self.class_names]
 
     @property
     def split_path(self) -> Path:
@@ -76,9 +76,9 @@ class CohortDataModule(ROIDataModule):
         Raises:
             InputError: The cases cannot be split.
         """
-        self.deal(self.usable())
+        self.deal(self.used_cases())
 
-    def deal(self, usable: Sequence[Member]) -> None:
+    def deal(self, usable: Sequence[PatientCase]) -> None:
         """Brings the split file up to date.
 
         Args:
@@ -87,7 +87,7 @@ class CohortDataModule(ROIDataModule):
         Raises:
             InputError: They cannot be split, or the file is damaged.
         """
-        update_split(self.split_path, self.members(), self.fold_settings, self.stratified_by, usable)
+        update_split(self.split_path, self.all_cases(), self.fold_settings, self.stratified_by, usable)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads who is in which part; volumes are read when asked for.
@@ -99,9 +99,9 @@ class CohortDataModule(ROIDataModule):
         folds = split.of(self.fold_settings, self.split_path)
         self.patient_key = split.key
         parts: dict[Part, list[str]] = defaultdict(list)
-        for member in self.usable():
-            part = folds.part(member.patient, self.fold)
+        for one in self.used_cases():
+            part = folds.part(one.patient, self.fold)
             if part is None:
-                raise InputError(f"{self.split_path}: {member.case} is in no fold yet; run `tumorgen prepare` first")
-            parts[part].append(member.case)
+                raise InputError(f"{self.split_path}: {one.case} is in no fold yet; run `tumorgen prepare` first")
+            parts[part].append(one.case)
         self.train, self.val, self.test = (self.volumes(parts[part], part) for part in ("train", "val", "test"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_modules.cohort.folds import Folds, FoldSettings, Member, assign
+from data_modules.cohort.folds import Folds, FoldSettings, PatientCase, assign
 from data_modules.errors import InputError
 from data_modules.files import default_cache, exclusive, short_hash, write_json
 from data_modules.origin import KEY_FILE, PatientKey
@@ -69,10 +69,10 @@ class CohortSplit:
         }
         write_json(path, content)
 
-    def updated(self, members: Sequence[Member], settings: FoldSettings, stratified_by: str) -> "CohortSplit":
+    def updated(self, cases: Sequence[PatientCase], settings: FoldSettings, stratified_by: str) -> "CohortSplit":
         """The split with the folds of a setting, made now or with new patients appended; nobody else moves."""
-        folds = {**self.folds, settings: assign(members, settings, stratified_by, self.folds.get(settings))}
-        present = {member.patient for member in members}
+        folds = {**self.folds, settings: assign(cases, settings, stratified_by, self.folds.get(settings))}
+        present = {case.patient for case in cases}
         assigned = {patient for one in folds.values() for part in one.test for patient in part}
         return replace(self, folds=folds, removed=tuple(sorted(assigned - present)))
 
@@ -91,13 +91,13 @@ class CohortSplit:
 
 
 def update_split(
-    path: Path, members: Sequence[Member], settings: FoldSettings, stratified_by: str, wanted: Sequence[Member]
+    path: Path, cases: Sequence[PatientCase], settings: FoldSettings, stratified_by: str, wanted: Sequence[PatientCase]
 ) -> Folds:
     """Brings the split file of a cohort up to date, making it where there is none.
 
     Args:
         path: The file.
-        members: All cases of the cohort.
+        cases: All cases of the cohort.
         settings: The folds that are wanted.
         stratified_by: Column of the classes; it counts when folds are made, and for new patients.
         wanted: The cases that are going to be used; nothing is written where they cannot be.
@@ -105,19 +105,19 @@ def update_split(
     Raises:
         InputError: The file is damaged, or cases cannot be split.
     """
-    _planned(path, members, settings, stratified_by)[1].check(wanted)
+    _planned(path, cases, settings, stratified_by)[1].check(wanted)
     with exclusive(path):
-        split, folds = _planned(path, members, settings, stratified_by)
+        split, folds = _planned(path, cases, settings, stratified_by)
         if not path.exists() or split != CohortSplit.read(path):
             split.write(path)
     return folds
 
 
 def _planned(
-    path: Path, members: Sequence[Member], settings: FoldSettings, stratified_by: str
+    path: Path, cases: Sequence[PatientCase], settings: FoldSettings, stratified_by: str
 ) -> tuple[CohortSplit, Folds]:
     split = CohortSplit.read(path) if path.exists() else CohortSplit.new()
-    split = split.updated(members, settings, stratified_by)
+    split = split.updated(cases, settings, stratified_by)
     return split, split.folds[settings]
 
 

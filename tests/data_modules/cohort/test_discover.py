@@ -158,7 +158,7 @@ def test_cases_of_classes_that_are_not_asked_for_are_members_and_no_problems(tmp
     cohort = discover(tmp_path, class_names=["HGG"])
     assert list(found(cohort)) == ["a"]
     assert cohort.problems == ()
-    assert [(m.case, m.class_name) for m in cohort.members] == [("a", "HGG"), ("b", "LGG")]
+    assert [(m.case, m.class_name) for m in cohort.all_cases] == [("a", "HGG"), ("b", "LGG")]
     assert len(discover(tmp_path).problems) == 1
 
 

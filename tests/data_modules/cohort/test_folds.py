@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from data_modules.cohort.folds import FoldSettings, Member, assign
+from data_modules.cohort.folds import FoldSettings, PatientCase, assign
 from data_modules.errors import InputError
 
 
@@ -30,7 +30,7 @@ def split_cases(cases, folds=5, val_share=0.15, seed=0):
 
 
 def members(**counts):
-    return [Member(f"{name}{i}", f"patient-{name}{i}", name) for name, n in counts.items() for i in range(n)]
+    return [PatientCase(f"{name}{i}", f"patient-{name}{i}", name) for name, n in counts.items() for i in range(n)]
 
 
 def random_members(seed):
@@ -41,7 +41,7 @@ def random_members(seed):
         grade = "HGG" if rng.random() < 0.7 else "LGG"
         for scan in range(rng.choice([1, 1, 1, 2, 4])):
             changed = "HGG" if scan and rng.random() < 0.2 else grade
-            cases.append(Member(f"p{patient}-{scan}", f"p{patient}", changed))
+            cases.append(PatientCase(f"p{patient}-{scan}", f"p{patient}", changed))
     return cases
 
 
@@ -77,7 +77,7 @@ def test_proportions_equal_those_of_scikit_learn():
 
 
 def test_patients_with_many_scans_are_spread():
-    cases = [Member(f"p{p}-{s}", f"p{p}", "HGG") for p in range(10) for s in range(6 if p < 5 else 1)]
+    cases = [PatientCase(f"p{p}-{s}", f"p{p}", "HGG") for p in range(10) for s in range(6 if p < 5 else 1)]
     assert {len(split.test) for split in split_cases(cases, 5)} == {7}
 
 
@@ -128,7 +128,7 @@ def test_impossible_splits_are_refused_with_counts(counts, folds, message):
 
 
 def test_many_scans_of_few_patients_are_not_enough():
-    cases = members(HGG=9) + [Member(f"LGG{i}", "one patient", "LGG") for i in range(9)]
+    cases = members(HGG=9) + [PatientCase(f"LGG{i}", "one patient", "LGG") for i in range(9)]
     with pytest.raises(InputError, match="LGG: 9 cases of 1 patients"):
         split_cases(cases, 3)
 
@@ -174,7 +174,7 @@ def test_one_who_was_removed_and_comes_back_is_where_he_was():
 def test_unlabelled_patients_are_dealt_after_all_others():
     """They move nobody who has a class, so that a class that is told later changes no fold."""
     cases = random_members(0)
-    nameless = [Member(f"x{i}-0", f"x{i}", "") for i in range(20)]
+    nameless = [PatientCase(f"x{i}-0", f"x{i}", "") for i in range(20)]
     found, labelled = assign([*nameless, *cases], SETTINGS, "Grade"), assign(cases, SETTINGS, "Grade")
     assert places(labelled).items() < places(found).items()
     assert [sum(p[0] == "x" for p in part) for part in found.test] == [4] * 5
@@ -184,7 +184,7 @@ def test_unlabelled_patients_are_dealt_after_all_others():
 
 
 def test_a_case_without_a_class_goes_with_its_patient():
-    cases = [*random_members(0), Member("p7-x", "p7", "")]
+    cases = [*random_members(0), PatientCase("p7-x", "p7", "")]
     assert assign(cases, SETTINGS, "Grade") == assign(random_members(0), SETTINGS, "Grade")
 
 

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from data_modules.brats import BraTSDataModule
-from data_modules.cohort.folds import FoldSettings, Member
+from data_modules.cohort.folds import FoldSettings, PatientCase
 from data_modules.cohort.splits import CohortSplit, split_path, update_split
 from data_modules.errors import InputError
 
@@ -14,7 +14,7 @@ SETTINGS = FoldSettings(2, 0.3)
 
 
 def members(number, grade="HGG"):
-    return [Member(f"{grade}{i}_1", f"{grade}{i}", grade) for i in range(number)]
+    return [PatientCase(f"{grade}{i}_1", f"{grade}{i}", grade) for i in range(number)]
 
 
 def test_a_split_survives_its_file_and_further_settings_are_added(tmp_path):
