@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -18,6 +20,7 @@ from tumorgen.__main__ import TRAINING
 from tumorgen.commands.words import as_words, asks_for_help, check_typed, early_settings
 from tumorgen.methods.loading import architecture, find_class, load_weights, read_checkpoint, restore
 from tumorgen.methods.method import Method
+from tumorgen.methods.system import System
 from tumorgen.methods.trust import trusting
 from tumorgen.options import add_trust
 from tumorgen.parsing import Parser
@@ -117,6 +120,7 @@ class TumorgenCLI(LightningCLI):
             "of this --run_id, this job or this very command",
         )
         add_trust(parser)
+        parser.add_class_arguments(System, "system")
         parser.add_class_arguments(WandbOptions, "wandb")
         parser.set_defaults({"trainer.enable_progress_bar": False, "trainer.num_sanity_val_steps": 0})
 
@@ -147,6 +151,8 @@ class TumorgenCLI(LightningCLI):
         built_on = [config.ckpt_path, *(config.model.init_args.get(name) for name in kind.self_contained)]
         handed_on = next(filter(None, map(group_of, built_on)), None)
         config.wandb.group = config.wandb.group or handed_on or config.experiment
+        if self.command == "fit":
+            config.system.name = config.system.name or config.model.class_path.rpartition(".")[2]
         if config.ckpt_path is None:
             return
         self.checkpoint = self.checkpoint or read_checkpoint(config.ckpt_path)
@@ -184,6 +190,10 @@ class TumorgenCLI(LightningCLI):
             options = {name: _plain(value) for name, value in changed.items()}
             self.model = restore(self.checkpoint, config.ckpt_path, Method, **options)
         self.checkpoint = None  # three times the size of the model
+        if self.command == "fit":
+            self.model.system = self.config_init["system"]
+        else:
+            config.system = Namespace(asdict(self.model.system))
         self._check_facts()
         # last, so that a command that is refused leaves no folder behind
         self.run = open_run(config.runs_dir, config.experiment, config.run_id, self.earlier)
@@ -225,7 +235,7 @@ class TumorgenCLI(LightningCLI):
         if trainer["default_root_dir"] is None:
             trainer["default_root_dir"] = str(self.run.folder)
         if trainer["logger"] in (None, True) and not trainer["fast_dev_run"]:
-            tags = run_tags(self.model, self.datamodule, self.config.seed_everything)
+            tags = run_tags(self.model.system.name, self.datamodule, self.config.seed_everything)
             trainer["logger"] = run_loggers(self.run, self.command, options, tags)
         if trainer["logger"] and not trainer["fast_dev_run"] and self.command == "fit":
             trainer["callbacks"].append(LearningRateMonitor(logging_interval="step"))

@@ -1,6 +1,8 @@
 """Which trainings a benchmark consists of, and what of its options cannot be meant."""
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +101,17 @@ def test_only_selects() -> None:
 def test_only_that_selects_nothing(only: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         selected(plan(all_arms(SHARES), ["a"], [0], [0]), only)
+
+
+def test_volumes_are_called_as_their_manifests_say(tmp_path: Path) -> None:
+    for fold, system in enumerate(("mine", "mine", "another", "")):
+        (tmp_path / str(fold)).mkdir()
+        (tmp_path / str(fold) / "manifest.json").write_text(json.dumps({"system": {"name": system}, "volumes": []}))
+    given = f"{tmp_path}/{{fold}}"
+    assert folders_by_fold(given, [0, 1]) == {"mine": {0: f"{tmp_path}/0", 1: f"{tmp_path}/1"}}
+    for folds, found in (([0, 2], "another, mine"), ([3], "none")):
+        with pytest.raises(InputError, match=f"found {found}, expected the same name in all"):
+            folders_by_fold(given, folds)
 
 
 def test_folders_by_fold() -> None:

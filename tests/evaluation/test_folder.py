@@ -33,7 +33,9 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
     parts = ("train", "val", "test")
     real = VolumeFolder(write_volumes(root / "real", 12, manifest={"kind": "real"}, parts=parts))
-    generated = VolumeFolder(write_volumes(root / "samples", 4, seed=500, manifest={"method": "X"}))
+    generated = VolumeFolder(
+        write_volumes(root / "samples", 4, seed=500, manifest={"method": "X", "system": {"name": "mine"}})
+    )
     return Folders(real, generated), METRICS, Options("classifier"), QUICK
 
 
@@ -58,7 +60,9 @@ def test_everything_is_there_and_agrees(inputs, tmp_path):
     said = results.extra["inputs"]
     assert said["real"]["parts"] == {"test": 8, "train": 8, "val": 8}
     assert said["real"]["volumes"] == {"LGG": 12, "HGG": 12}
-    assert (said["generated"]["label"], said["generated"]["method"]) == ("samples", "X")
+    assert (said["generated"]["label"], said["generated"]["method"]) == ("mine", "X")
+    assert said["generated"]["system"] == {"name": "mine"}
+    assert {record.group["generated"] for record in results.records} == {"mine"}
     assert said["generated"]["conversions"] == ["intensities 0..1 mapped to -1..1"]
     assert len(said["generated"]["manifest_sha256"]) == 64
     assert said["memorisation"] == {"training_volumes": 8, "reference": "held-out"}

@@ -181,7 +181,7 @@ def run_folder(folder: Path, phantoms: bool = False) -> Path:
     (folder / "csv").mkdir(parents=True)
     module = "data_modules.phantom.PhantomDataModule" if phantoms else "data_modules.brats.BraTSDataModule"
     (folder / "config.yaml").write_text(
-        "model:\n  class_path: tumorgen.methods.vqgan.module.VQGAN\n  init_args: {roi_size: 16}\n"
+        "system: {name: vqgan}\nmodel:\n  class_path: tumorgen.methods.vqgan.module.VQGAN\n  init_args: {roi_size: 16}\n"
         f"data:\n  class_path: {module}\n  init_args: {{root: cohort, fold: 0}}\n"
     )
     lines = ["epoch,step,train/total,val/l1,val/l1_HGG,val/psnr"]

@@ -164,7 +164,7 @@ def test_names_cannot_smuggle_markup_or_scripts_into_the_page(tmp_path):
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     evaluation_folder(tmp_path / "e", hostile)
     folder = run_folder(tmp_path / "runs" / "a" / "b")
-    (folder / "config.yaml").write_text(f"model: {{class_path: '{hostile}'}}\n")
+    (folder / "config.yaml").write_text(f"system: {{name: '{hostile}'}}\n")
     report.run([str(tmp_path), "--output", str(tmp_path / "r.html"), "--viewer", "false", "--title", hostile])
     parsed = read_page((tmp_path / "r.html").read_text())
     assert len(parsed.of("script")) == 2

@@ -19,7 +19,7 @@ EVALUATED = (
 def test_a_run_is_read_with_its_newest_pictures(tmp_path):
     run = read_run(run_folder(tmp_path / "vqgan" / "a"))
     assert run.name == "vqgan/a"
-    assert run.model == "VQGAN"
+    assert run.system == "vqgan"
     assert {name: path.name for name, path in run.pictures.items()} == {"reconstructions": "reconstructions_0006.png"}
     assert run.curves["train/total"][0] == (5, 3.0)
     assert run.curves["val/psnr"][-1] == (59, 25.0)

@@ -7,14 +7,18 @@ from typing import Any
 
 import offline_record
 import pytest
+import torch
 import wandb
 from front import ROOT, TINY_TRANSFORMER, TINY_VQGAN, read_yaml, tumorgen
 from PIL import Image
 from toy import ToyDataModule
 
+from tumorgen.benchmark.plan import folders_by_fold
+from tumorgen.results.html.training import read_run
 from tumorgen.runs.folder import Run
 from tumorgen.runs.loggers import RunRecord, WandbOptions, group_of, run_loggers, run_tags
 
+SYSTEM = {"name": "toy", "title": "A toy", "source": "this test"}
 SHORT = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--trainer.enable_model_summary", "false")
 
 
@@ -29,6 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ["--wandb.group", "study", "--wandb.tags+", "pilot", "--seed_everything", 7]
         assert tumorgen("fit", "--config", TINY_VQGAN, *common, *words, *SHORT) == 0
         words = ["--model.tokenizer", place / "tiny/run/checkpoints/last.ckpt"]
+        words += [f"--system.{key}={value}" for key, value in SYSTEM.items()]
         assert tumorgen("fit", "--config", TINY_TRANSFORMER, *common, *words, *SHORT) == 0
         words = [
             "--ckpt_path",
@@ -52,11 +57,28 @@ def test_the_group_is_handed_on_from_checkpoint_to_checkpoint(records: dict[str,
     assert {about["run_group"] for about in found.values()} == {"study"}
     assert [about["job_type"] for about in found.values()] == [
         "fit VQGAN",
-        "fit MaskedTransformer",
-        "predict MaskedTransformer",
+        "fit toy",
+        "predict toy",
     ]
     assert found["stage1"]["tags"] == ["VQGAN", "ToyDataModule", "seed 7", "pilot"]
-    assert found["stage2"]["tags"] == ["MaskedTransformer", "ToyDataModule", "seed 0"]
+    assert found["stage2"]["tags"] == ["toy", "ToyDataModule", "seed 0"]
+
+
+def test_a_system_has_one_name(place: Path, records: dict[str, list[dict[str, Any]]]) -> None:
+    """In run, checkpoint, manifest, cost and dashboard; those of evaluation and benchmark take the manifest's."""
+    checkpoint = place / "tiny-transformer/run/checkpoints/last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["tumorgen"]["system"] == SYSTEM
+    for run in ("tiny-transformer", "samples"):
+        assert read_yaml(place / run / "run/config.yaml")["system"] == SYSTEM
+        assert json.loads((place / run / "run/cost.json").read_text())["system"] == "toy"
+    assert offline_record.configuration(records["volumes"])["system"] == SYSTEM
+    manifest = json.loads((place / "volumes/manifest.json").read_text())
+    assert manifest["system"] == manifest["generators"][0]["system"] == SYSTEM
+    assert folders_by_fold(str(place / "volumes"), [0]) == {"toy": {0: str(place / "volumes")}}
+    assert {run.system for run in map(read_run, [place / "tiny/run", place / "tiny-transformer/run"])} == {
+        "VQGAN",
+        "toy",
+    }
 
 
 def test_configurations_say_it_too(place: Path, records: dict[str, list[dict[str, Any]]]) -> None:
@@ -158,9 +180,9 @@ def test_the_agent_of_a_sweep_knows_its_run(tmp_path: Path, monkeypatch: pytest.
 
 def test_folds_are_tags() -> None:
     data = ToyDataModule()
-    assert run_tags(Image.Image(), data, 1) == ["Image", "ToyDataModule", "seed 1"]
+    assert run_tags("mine", data, 1) == ["mine", "ToyDataModule", "seed 1"]
     data.fold, data.folds = 3, 5
-    assert run_tags(Image.Image(), data, 1) == ["Image", "ToyDataModule", "seed 1", "fold 3"]
+    assert run_tags("mine", data, 1) == ["mine", "ToyDataModule", "seed 1", "fold 3"]
 
 
 def test_tables_are_staged_in_the_folder_of_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
 """Which classifiers are trained: every arm, over the same folds and seeds, for every set of generated volumes."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from data_modules.errors import InputError
+from data_modules.volumes.layout import read_manifest
 from tumorgen.benchmark.arms import Arm
-
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*")
+from tumorgen.methods.system import NAME, System
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,27 @@ def selected(trainings: Sequence[Training], only: str | None) -> list[Training]:
     return chosen
 
 
-def folders_by_fold(generated: Mapping[str, str | Sequence[str]], folds: Sequence[int]) -> dict[str, dict[int, str]]:
+Folders = str | Sequence[str]
+"""One folder, whose name may hold `{fold}`, or one for each of the folds in their order."""
+
+
+def folders_by_fold(generated: Folders | Mapping[str, Folders], folds: Sequence[int]) -> dict[str, dict[int, str]]:
     """Where each label's volumes for each fold are.
 
     Args:
-        generated: By label, one folder, whose name may hold `{fold}`, or one for each of the folds in their order.
+        generated: By label; without, the label is the name of the system in the manifests.
         folds: The folds of the benchmark.
 
     Raises:
-        InputError: A label cannot be part of a file's name, or the numbers of folders and folds differ.
+        InputError: A label cannot be part of a file's name, the numbers of folders and folds differ, or the manifests do not
+            name one system.
     """
+    if not isinstance(generated, Mapping):
+        unnamed = folders_by_fold({"volumes": generated}, folds)["volumes"]
+        return {_system_of(list(unnamed.values())): unnamed}
     folders: dict[str, dict[int, str]] = {}
     for label, given in generated.items():
-        if not _LABEL.fullmatch(label):
+        if not NAME.fullmatch(label):
             raise InputError(f"--generated: label '{label}'; expected letters, digits and the signs _ . + only.")
         if isinstance(given, str):
             folders[label] = {fold: given.replace("{fold}", str(fold)) for fold in folds}
@@ -104,6 +112,18 @@ def folders_by_fold(generated: Mapping[str, str | Sequence[str]], folds: Sequenc
                 "each, in this order. --folds chooses folds."
             )
     return folders
+
+
+def _system_of(folders: Sequence[str]) -> str:
+    """The name of the system that sampled all these folders."""
+    names = {System.of_manifest(read_manifest(Path(folder))).name for folder in folders}
+    if len(names) != 1 or "" in names:
+        said = ", ".join(sorted(name or "none" for name in names))
+        raise InputError(
+            f"--generated: the system in the manifests of {folders[0]}, ...: found {said}, expected the same name in all; give "
+            f"one yourself: '{{NAME: {folders[0]}}}'."
+        )
+    return names.pop()
 
 
 def _value(training: Training, key: str) -> str:

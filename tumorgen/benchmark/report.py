@@ -79,6 +79,7 @@ def _origins(session: Session) -> dict[str, dict[str, Any]]:
             found.setdefault(label, {})[str(number)] = {
                 "folder": str(volumes.folder.folder),
                 "volumes": len(volumes.folder),
+                "system": (volumes.folder.manifest or {}).get("system"),
                 "method": (volumes.folder.manifest or {}).get("method"),
                 "conversions": list(volumes.folder.conversions),
                 **asdict(volumes.verdict),

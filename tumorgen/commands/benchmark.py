@@ -69,10 +69,10 @@ def _parser() -> OptionParser:
     parser.set_defaults({"model": {"class_path": "tumorgen.classifier.module.GradeClassifier"}})
     parser.add_argument(
         "--generated",
-        type=dict[str, str | list[str]],
+        type=str | list[str] | dict[str, str | list[str]],
         default={},
-        help="by label, the folder of generated volumes, with {fold} in its name, or a list with one per fold: "
-        "'{mine: \"samples/fold{fold}\", other: [a, b, c, d, e]}'",
+        help="folder of generated volumes, with {fold} in its name, or a list with one per fold, named by the system in its "
+        "manifest; or several by names of yours: '{mine: \"samples/fold{fold}\", other: [a, b, c, d, e]}'",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--folds", type=list[int] | None, default=None, help="folds to test on (default: all)")

@@ -17,6 +17,7 @@ _OTHER_SECTIONS = (
     "runs_dir",
     "run_id",
     "resume",
+    "system",
     "trust",
     "wandb",
     "seed_everything",

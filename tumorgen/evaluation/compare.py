@@ -16,6 +16,7 @@ from tumorgen.evaluation.evaluate import Progress, evaluate
 from tumorgen.evaluation.extractors import Normalisation
 from tumorgen.evaluation.features import extractors_for
 from tumorgen.evaluation.origin import HELD_OUT, SAME_VOLUME, check_apart, check_origin, overlap
+from tumorgen.methods.system import System
 from tumorgen.metrics.distances import nearest, reduced, voxel_distances
 from tumorgen.metrics.metric import Metric, Real, Resampling, Volumes
 from tumorgen.results.records import Record
@@ -37,7 +38,7 @@ class Options:
         script_normalisation: What TorchScript networks see: [-1, 1], or z-scores of the tumour's voxels on 0.
         reference: Real volumes that generated ones are compared with, where the manifest says parts: those that no generator
             of this fold was trained on (validation and test), or all.
-        label: What to call the generated volumes; None: the folder's name.
+        label: What to call the generated volumes; None: the system's name in their manifest, else the folder's name.
     """
 
     features: str = "mri,classifier"
@@ -169,7 +170,9 @@ def evaluate_folders(
         _check_distinct(real, folders)
     progress("feature extractors")
     real = replace(real, extractors=extractors_for(options.features, real, options.script_normalisation))
-    label = options.label or folders.generated.folder.resolve().name
+    label = (
+        options.label or System.of_manifest(folders.generated.manifest).name or folders.generated.folder.resolve().name
+    )
     return Evaluation(folders, label, real, generated, evaluate(real, generated, metrics, label, progress))
 
 

@@ -20,7 +20,7 @@ from tumorgen.results.tables import write_tables
 
 RESULTS = "evaluation.json"
 _PICTURES = "pictures"
-_ORIGIN = ("method", "kind", "fold", "modality")
+_ORIGIN = ("system", "method", "kind", "fold", "modality")
 
 
 def evaluate_to(

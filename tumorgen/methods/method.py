@@ -4,6 +4,7 @@ The only copy of each; a method's `module.py` adds its networks and its training
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal, Protocol
 
 import lightning as L
@@ -16,6 +17,7 @@ from data_modules.draws import keyed_seed, run_seed
 from data_modules.errors import InputError
 from data_modules.origin import Origin
 from tumorgen import __version__
+from tumorgen.methods.system import System
 from tumorgen.nn.draws import Draws
 from tumorgen.nn.optimizers import OptimizerFactory, ScheduleFactory
 
@@ -50,6 +52,7 @@ class Method(L.LightningModule):
         self_contained: Constructor arguments that name a checkpoint whose content this method's own checkpoint carries.
         updates: Training batches so far, also those of the runs that this one continues.
         origin: The patients behind everything that was trained for this method.
+        system: What it is called where systems are compared; from `system` of its experiment.
         seed: Of all that is drawn in training; from `seed_everything`.
     """
 
@@ -71,6 +74,7 @@ class Method(L.LightningModule):
         self.updates = 0
         self.seed = 0
         self.origin = Origin()
+        self.system = System(type(self).__name__)
 
     # ------------------------------------------------------------------ training
 
@@ -163,12 +167,19 @@ class Method(L.LightningModule):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what cannot be read off the weights: version, updates and origin."""
-        checkpoint["tumorgen"] = {"version": __version__, "updates": self.updates, "origin": self.origin.to_json()}
+        """Adds what cannot be read off the weights: version, updates, origin and system."""
+        checkpoint["tumorgen"] = {
+            "version": __version__,
+            "updates": self.updates,
+            "origin": self.origin.to_json(),
+            "system": asdict(self.system),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes updates and origin over; a run that goes on may have added patients."""
-        self.updates = int(checkpoint.get("tumorgen", {}).get("updates", 0))
+        """Takes updates, origin and system over; a run that goes on may have added patients."""
+        stored = checkpoint.get("tumorgen", {})
+        self.updates = int(stored.get("updates", 0))
+        self.system = System(**stored["system"]) if "system" in stored else self.system
         self.origin = self.origin.joined(Origin.of_checkpoint(checkpoint))
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from data_modules.files import write_json
+from tumorgen.methods.method import Method
 from tumorgen.runs.folder import Run
 
 
 class CostFile(L.Callback):
     """Measures `fit` and `predict` on the first rank; `fit` writes at every checkpoint and at the end, `predict` at the end.
 
-    Both write the device, how many there were, the precision, parameters of the model and the peak of memory in bytes (of the
+    Both write system, device, how many there were, the precision, parameters of the model and the peak of memory in bytes (of the
     GPU what torch had allocated, without one all of the process). `fit` writes updates, seconds per update (loading of data
     included, validation not) and all its seconds; `predict` volumes and seconds per volume.
 
@@ -93,6 +94,7 @@ class CostFile(L.Callback):
         cuda = module.device.type == "cuda"
         parameters = list(module.parameters())
         cost = {
+            "system": module.system.name if isinstance(module, Method) else type(module).__name__,
             "device": torch.cuda.get_device_name(module.device) if cuda else f"CPU, {torch.get_num_threads()} threads",
             "devices": trainer.world_size,
             "precision": str(trainer.precision),

@@ -141,7 +141,7 @@ def run_loggers(run: Run, job: str, options: WandbOptions, tags: Sequence[str] =
         run: The run; its id becomes the name.
         job: `fit`, `validate`, `test` or `predict`.
         options: Of Weights & Biases; its group is the experiment's name unless it says otherwise.
-        tags: What the run is about; the first, the model, names the type of the job.
+        tags: What the run is about; the first, the system, names the type of the job.
     """
     folder = "csv" if job == "fit" else f"csv-{job}"
     loggers: list[Logger] = [ContinuedCSVLogger(save_dir=run.folder, name="", version=folder)]
@@ -164,9 +164,9 @@ def run_loggers(run: Run, job: str, options: WandbOptions, tags: Sequence[str] =
     return loggers
 
 
-def run_tags(model: object, data: object, seed: object) -> list[str]:
-    """The model's and the data's class, the seed and, where the data have folds, the fold."""
-    tags = [type(model).__name__, type(data).__name__, f"seed {seed}"]
+def run_tags(system: str, data: object, seed: object) -> list[str]:
+    """The system, the data's class, the seed and, where the data have folds, the fold."""
+    tags = [system, type(data).__name__, f"seed {seed}"]
     return [*tags, f"fold {data.fold}"] if isinstance(data, ROIDataModule) and data.folds > 1 else tags
 
 

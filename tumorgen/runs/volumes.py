@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from data_modules.request import RequestBatch
 from data_modules.roi.extract import foreground
 from data_modules.volumes.file import to_nifti
 from tumorgen.methods.generator import Generator
+from tumorgen.methods.system import System
 from tumorgen.runs.packages import package_versions
 from tumorgen.types import Volume
 
@@ -140,6 +142,7 @@ class VolumeWriter(BasePredictionWriter):
             "intensities": "[0, 1]" if self.dtype == "float32" else "0..1000",
         }
         self._generator = {
+            "system": asdict(model.system),
             "method": type(model).__name__,
             "class_names": list(model.class_names),
             "sampler": sampler,
@@ -207,6 +210,7 @@ class VolumeWriter(BasePredictionWriter):
         origin, *others = (Origin.from_json(one["origin"]) for one in generators)
         content = {
             "kind": "generated",
+            "system": asdict(System.together([System(**one["system"]) for one in generators])),
             "method": ", ".join(dict.fromkeys(one["method"] for one in generators)),
             "class_names": names,
             **self._shape,

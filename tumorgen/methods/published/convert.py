@@ -43,6 +43,8 @@ Parts: TypeAlias = dict[str, tuple[type, dict[str, Any]]]
 
 _CLASSIFIER = "model.importance.classifier."
 
+_SYSTEM = {"name": "published", "title": "Published checkpoint", "source": "Zhou and Khalvati, MIDL 2024"}
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -94,7 +96,7 @@ def convert(
     check_masks(file)
     hyper_parameters = {"_class_path": _path(VQGAN), **tokenizer, **_sections(parts)}
     nobody = Origin(unknown=True).to_json()
-    stated = {"version": __version__, "imported": True, "source": dict(source), "origin": nobody}
+    stated = {"version": __version__, "imported": True, "source": dict(source), "origin": nobody, "system": _SYSTEM}
     checkpoint: dict[str, Any] = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": L.__version__}
     checkpoint |= {"state_dict": assemble(file, layout, parts), "tumorgen": stated}
     if file.stage == 2:

@@ -95,7 +95,7 @@ def sections(runs: Iterable[RunResult]) -> list[Section]:
     """Pictures, quality of samples, and curves of every method that has runs."""
     methods: dict[str, list[RunResult]] = {}
     for run in runs:
-        methods.setdefault(run.model, []).append(run)
+        methods.setdefault(run.system, []).append(run)
     return [section for method, own in methods.items() for section in _of_method(method, own) if section.panels]
 
 

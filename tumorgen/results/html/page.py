@@ -13,6 +13,7 @@ import jinja2
 from data_modules.files import atomic_path
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen import __version__
+from tumorgen.methods.system import System
 from tumorgen.results.html.charts import line_chart
 from tumorgen.results.html.panels import Downstream, Evaluated, downstream, evaluated
 from tumorgen.results.html.pictures import embedded, strip
@@ -158,13 +159,15 @@ def write_page(path: Path, report: Report, bundle: Bundle | None, title: str) ->
 def _sheet(name: str, folder: VolumeFolder) -> Sheet:
     """The first volumes of every class: nobody picked them."""
     stated = folder.manifest or {}
+    system = System.of_manifest(stated)
     rows = []
     for label, class_name in enumerate(folder.class_names):
         own = folder.indices(label)
         if len(own):
             shown = own[:IN_A_STRIP]
             rows.append((class_name, len(shown), len(own), strip([folder.volume(int(index)) for index in shown])))
-    return Sheet(name, folder.kind, str(stated.get("method", "")), rows, folder.roi_size, folder.spacing)
+    made_by = system.title or system.name or str(stated.get("method", ""))
+    return Sheet(name, folder.kind, made_by, rows, folder.roi_size, folder.spacing)
 
 
 def _training(run: RunResult) -> Training:

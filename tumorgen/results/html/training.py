@@ -75,10 +75,9 @@ class RunResult:
         return f"{folder.parent.name}/{folder.name}"
 
     @property
-    def model(self) -> str:
-        """Class of what was trained, for people; empty where the configuration does not say it."""
-        section = self.config.get("model") or {}
-        return str(section.get("class_path", "")).rpartition(".")[2]
+    def system(self) -> str:
+        """Name of what was trained; empty where the configuration does not say it."""
+        return str((self.config.get("system") or {}).get("name") or "")
 
     @property
     def of_phantoms(self) -> bool:

@@ -9,8 +9,6 @@ from tumorgen.studies.demo.folders import DemoFolder
 from tumorgen.studies.demo.pictures import draw_reconstructions, draw_samples
 from tumorgen.studies.demo.plans import Plan
 
-LABEL = "tumorgen"
-
 
 @dataclass(frozen=True)
 class Part:
@@ -79,14 +77,13 @@ def _evaluate(folder: DemoFolder, plan: Plan) -> None:
         return
     features = "mri,classifier" if _available("mri") else "classifier"
     folders = ("--real", str(folder.real), "--generated", str(folder.volumes), "--output", str(folder.evaluation))
-    evaluate([*folders, "--features", features, "--label", LABEL])
+    evaluate([*folders, "--features", features])
 
 
 def _benchmark(folder: DemoFolder, plan: Plan) -> None:
     from tumorgen.commands.benchmark import run as benchmark
 
-    generated = f'{{{LABEL}: "{folder.volumes}"}}'
-    where = ("--data.root", str(folder.cohort), "--output", str(folder.benchmark), "--generated", generated)
+    where = ("--data.root", str(folder.cohort), "--output", str(folder.benchmark), "--generated", str(folder.volumes))
     benchmark([*_configs(plan, "benchmark"), *where])
 
 
