@@ -52,11 +52,14 @@ def test_samples_depend_on_checkpoint_class_and_seed_alone(home: Home, run: Path
     assert digests[0] == digests[1]
     assert len(set(digests[0])) == 6
     assert manifest(samples)["method"] == "Gaussian"
-    assert manifest(samples)["sampler"]["spread"] == 0.1
+    assert manifest(samples)["generators"][0]["sampler"]["spread"] == 0.1
 
 
 def test_a_runtime_option_is_typed_where_it_samples(home: Home, run: Path) -> None:
-    assert manifest(home.predict(last(run), "--model.spread", 0.3, into="wide"))["sampler"]["spread"] == 0.3
+    assert (
+        manifest(home.predict(last(run), "--model.spread", 0.3, into="wide"))["generators"][0]["sampler"]["spread"]
+        == 0.3
+    )
 
 
 def test_it_is_evaluated_and_benchmarked_and_reported(

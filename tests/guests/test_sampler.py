@@ -19,8 +19,8 @@ def test_any_checkpoint_samples_with_it(home: Home) -> None:
     volumes = {}
     for name, words in {"few": (), "many": ("--data.batch_size", 1)}.items():
         folder = home.predict(transformer(), *SAMPLER, *words, into=name)
-        assert manifest(folder)["sampler"]["class"] == "AllAtOnce"
-        assert manifest(folder)["sampler"]["temperature"] == 0.9
+        assert manifest(folder)["generators"][0]["sampler"]["class"] == "AllAtOnce"
+        assert manifest(folder)["generators"][0]["sampler"]["temperature"] == 0.9
         volumes[name] = [entry["sha256"] for entry in manifest(folder)["volumes"]]
     assert volumes["few"] == volumes["many"]
     assert len(set(volumes["few"])) == 4
@@ -37,8 +37,8 @@ def test_a_checkpoint_remembers_it(home: Home) -> None:
         0.5,
     )
     folder = home.predict(last(home.fit(*words)), into="remembered")
-    assert manifest(folder)["sampler"]["class"] == "AllAtOnce"
-    assert manifest(folder)["sampler"]["temperature"] == 0.5
+    assert manifest(folder)["generators"][0]["sampler"]["class"] == "AllAtOnce"
+    assert manifest(folder)["generators"][0]["sampler"]["temperature"] == 0.5
 
 
 def test_evaluation_during_training_samples_with_it(home: Home) -> None:
