@@ -50,7 +50,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Training:
+class RunPart:
     """A run in the page: its tables, charts (title, SVG, legend) and pictures (name, file name, `data:` URL)."""
 
     run: RunResult
@@ -82,7 +82,7 @@ class Report:
     scenes: Sequence[Scene]
     evaluations: Sequence[Evaluated]
     benchmarks: Sequence[Downstream]
-    trainings: Sequence[Training]
+    trainings: Sequence[RunPart]
     provenance: Mapping[str, str]
     records: Mapping[str, Record]
     of_phantoms: bool
@@ -170,13 +170,13 @@ def _sheet(name: str, folder: VolumeFolder) -> Sheet:
     return Sheet(name, folder.kind, made_by, rows, folder.roi_size, folder.spacing)
 
 
-def _training(run: RunResult) -> Training:
+def _training(run: RunResult) -> RunPart:
     charts = []
     for panel in run.panels():
         series = {label: run.curves[name] for label, name in panel.names.items()}
         charts.append((panel.title, line_chart(series, f"{run.name}: {panel.title}"), list(series)))
     pictures = [(name, path.name, embedded(path)) for name, path in run.pictures.items()]
-    return Training(run, run.tables(), charts, pictures)
+    return RunPart(run, run.tables(), charts, pictures)
 
 
 def _provenance(sources: Sources) -> dict[str, str]:
