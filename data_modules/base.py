@@ -215,12 +215,16 @@ class ROIDataModule(LightningDataModule, ABC):
         return Augmented(self.train, self.augmentation, self._seed[1], self._epoch)
 
     def parts(self) -> dict[Part, VolumeSet]:
-        """The three parts.
+        """Training, validation and test part, those that there are.
 
         Raises:
             RuntimeError: before `setup`.
         """
-        return {"train": _there(self, self.train), "val": _there(self, self.val), "test": _there(self, self.test)}
+        parts: dict[Part, VolumeSet | None] = {"train": self.train, "val": self.val, "test": self.test}
+        found = {name: part for name, part in parts.items() if part is not None}
+        if not found:
+            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() before asking for its parts")
+        return found
 
     def _loader(self, volumes: VolumeSet | None, *, shuffle: bool) -> DataLoader[Item]:
         return DataLoader(

@@ -105,7 +105,7 @@ class SyntheticDataModule(ROIDataModule):
         self.real.setup(stage)
         self.patient_key = self.real.patient_key
         parts = self.real.parts()
-        self.val, self.test = parts["val"], parts["test"]
+        self.val, self.test = parts.get("val"), parts.get("test")
         self._folders = [self._opened(folder) for folder in self.generated]
         self._generated = self._chosen()
         self.train = self._training_set(parts["train"])

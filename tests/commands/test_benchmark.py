@@ -205,6 +205,22 @@ def test_other_volumes_are_other_settings(setting, tmp_path: Path, trained: list
     assert trained == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("StuckToOneFold", r"a StuckToOneFold has 2 folds and no option `fold`; expected one, or --folds \[0\]"),
+        ("WithoutTest", "fold 0 has no cases in its part 'test'"),
+    ],
+)
+def test_data_that_cannot_be_benchmarked_say_what_they_lack(kind: str, said: str, setting, tmp_path: Path) -> None:
+    words = ["--data", f"toy_parts.{kind}", "--arms", "[real_only]", "--output", str(tmp_path)]
+    with pytest.raises(InputError, match=said):
+        run(words)
+    if kind == "StuckToOneFold":
+        brief = ["--budget.steps", "2", "--budget.looks", "1", "--seeds", "[0]", "--hardware.accelerator", "cpu"]
+        assert run([*words, "--folds", "[0]", *brief, "--resamples", "20"]) == 0
+
+
 @pytest.mark.parametrize("trust", ["false", "true"])
 def test_a_generator_of_another_fold_is_refused(setting, tmp_path: Path, trained: list[str], trust: str) -> None:
     generated = ["--generated", f"{{mine: ['{setting.folder}/mine1', '{setting.folder}/mine1']}}"]
@@ -240,7 +256,7 @@ def test_volumes_without_manifest_need_trust_and_are_marked(setting, tmp_path: P
         (["--folds", "[0, 2]"], "--folds: found 2; with --data.folds 2 the last one is 1"),
         (["--generated", "{}"], "the arm synthetic_only needs generated volumes"),
         (["--generated", "{mine: nowhere}"], "nowhere"),
-        (["--data.val_share", "0"], "--data.val_share is 0"),
+        (["--data.val_share", "0"], "fold 0 has no cases in its part 'val'"),
         (["--data.augmentation", "null"], "the arm real_augmented needs one"),
         (["--arms", "[mixed]"], "real_only is missing"),
         (["--budget.looks", "3"], "--budget"),

@@ -66,6 +66,8 @@ def test_any_data_module_is_prepared_and_exported(tmp_path, capsys):
     folder = VolumeFolder(tmp_path / "real")
     assert len(folder) == 16
     assert folder.patients[0] == "blob0000"
+    assert run(["--data", "toy_parts.WithoutTest", "--export", str(tmp_path / "parts")]) == 0
+    assert set(VolumeFolder(tmp_path / "parts").parts.values()) == {"train", "val"}
 
 
 @pytest.mark.parametrize(

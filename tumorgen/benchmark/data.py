@@ -136,9 +136,10 @@ def open_fold(
     """
     data.setup("fit")
     parts = data.parts()
-    if not len(parts["val"]):
+    if lacking := [name for name in ("train", "val", "test") if not len(parts.get(name, ()))]:
         raise InputError(
-            "--data.val_share is 0; the benchmark selects weights by validation cases: give a share, such as 0.15."
+            f"--data: fold {data.fold} has no cases in its part '{lacking[0]}'; the benchmark trains, selects weights by "
+            "validation cases and tests: give a --data.val_share above 0, such as 0.15."
         )
     return Fold(
         number=data.fold,

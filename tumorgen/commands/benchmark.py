@@ -147,11 +147,21 @@ def _session(parser: OptionParser, options: "Namespace") -> "Session":
 
 
 def _data(parser: OptionParser, options: "Namespace", fold: int) -> "ROIDataModule":
-    """The data with this fold held out; data without folds have one."""
+    """The data with this fold held out; data without folds have one.
+
+    Raises:
+        InputError: They have several and no option that chooses one.
+    """
     config = options.clone()
     if "fold" in config.data.init_args:
         config.data.init_args.fold = fold
-    return parser.instantiate_classes(config).data
+    data: ROIDataModule = parser.instantiate_classes(config).data
+    if data.fold != fold:
+        raise InputError(
+            f"--data: a {type(data).__name__} has {data.folds} folds and no option `fold`; expected one, or --folds "
+            f"[{data.fold}]."
+        )
+    return data
 
 
 def _plain(section: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tumorgen.options import OptionParser, command_parser
 
 if TYPE_CHECKING:
-    from data_modules.base import ROIDataModule
+    from data_modules.base import Part, ROIDataModule
 
 # Sections of an experiment that say nothing about the data: any content passes, `fit` will judge it.
 _OTHER_SECTIONS = (
@@ -83,9 +83,10 @@ def _report(data: "ROIDataModule") -> None:
     from rich.table import Table
 
     remarks, parts = data.remarks(), data.parts()
+    shown: tuple[Part, ...] = ("train", "val", "test")
     table = Table("class", "label", "cases", "patients", *remarks, "training", "validation", "test")
     for label, name in enumerate(data.class_names):
-        counts = [int((volumes.labels == label).sum()) for volumes in parts.values()]
+        counts = [int((parts[part].labels == label).sum()) if part in parts else 0 for part in shown]
         patients = {
             patient
             for volumes in parts.values()
