@@ -23,23 +23,33 @@ from tumorgen.methods.vqgan.module import VQGAN
 from tumorgen.methods.vqgan.tokenizer import read_tokenizer
 
 INTRUDER = """
+open(__file__ + ".ran", "w").close()
+
+from os import system
 from tumorgen.methods.transformer.decoding import CachedAutoregressive
 from tumorgen.methods.vqgan.quantizers.fsq import FSQQuantizer
 
 class Sampler(CachedAutoregressive): ...
 class Quantizer(FSQQuantizer): ...
-
-from os import system
 """
 
 
 @pytest.fixture
 def intruder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module on the path that nobody vouches for; at the end it has not been imported."""
+    """A module on the path that nobody vouches for; at the end it has not been run."""
     (tmp_path / "intruder.py").write_text(INTRUDER)
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    assert "intruder" not in sys.modules
+    assert not (tmp_path / "intruder.py.ran").exists()
+
+
+def test_the_intruder_would_leave_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "intruder.py").write_text(INTRUDER)
+    monkeypatch.syspath_prepend(tmp_path)
+    with trusting("intruder"):
+        package.load_generator(changed(transformer(), tmp_path, with_sampler("intruder.Sampler")))
+    assert (tmp_path / "intruder.py.ran").exists()
+    del sys.modules["intruder"]
 
 
 def changed(path: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -71,6 +81,12 @@ FORMS = {
     "nested string": with_sampler({"class_path": PARALLEL, "init_args": {"order": "intruder.Sampler"}}),
     "nested JSON": with_sampler(json.dumps({"class_path": PARALLEL, "init_args": {"order": json.dumps(SECTION)}})),
     "keyword section": with_sampler({"class_path": PARALLEL, "dict_kwargs": {"order": SECTION}}),
+    "a dotted key": lambda checkpoint: checkpoint["hyper_parameters"].update(
+        {"sampler.class_path": "intruder.Sampler"}
+    ),
+    "a dotted key in a section": with_sampler(
+        {"class_path": PARALLEL, "init_args": {"order.class_path": "intruder.Sampler"}}
+    ),
     "a function": with_sampler("intruder.system"),
     "the model": with_class("intruder.Sampler"),
     "the carried tokenizer": with_carried,
@@ -87,12 +103,16 @@ FORMS = {
 @pytest.mark.usefixtures("intruder")
 @pytest.mark.parametrize("change", FORMS.values(), ids=FORMS)
 def test_python_refuses_every_form(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"changed\.ckpt: (names|its hyperparameters hold|no method can be built)"):
+    with pytest.raises(
+        InputError, match=r"changed\.ckpt: (names|its hyperparameters are not what|no method can be built)"
+    ):
         package.load_generator(changed(transformer(), tmp_path, change))
 
 
 @pytest.mark.usefixtures("intruder")
-@pytest.mark.parametrize("form", ["a plain string", "nested JSON", "the carried tokenizer", "a reference"])
+@pytest.mark.parametrize(
+    "form", ["a plain string", "nested JSON", "the carried tokenizer", "a reference", "a dotted key"]
+)
 @pytest.mark.parametrize("way", ["predict", "validate", "tokenizer", "resume"])
 def test_no_command_imports_it(way: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = changed(transformer(), tmp_path, FORMS[form])

@@ -3,6 +3,7 @@
 Every command and `tumorgen.load_generator` come here; nothing else builds what a checkpoint describes.
 """
 
+import json
 import re
 import sys
 from argparse import ArgumentError
@@ -111,10 +112,6 @@ def architecture(section: Mapping[str, Any], path: Path | str, base: type[Kind])
     stored = section["hyper_parameters"]
     class_path = stored["_class_path"]
     arguments = {key: value for key, value in stored.items() if not key.startswith("_")}
-    if "${" in repr(stored):
-        raise InputError(
-            f"{path}: its hyperparameters hold a ${{...}}, which `tumorgen fit` never writes. Do not load it."
-        )
     try:
         with trusted_classes_only() as check:
             check(class_path)
@@ -125,7 +122,8 @@ def architecture(section: Mapping[str, Any], path: Path | str, base: type[Kind])
                     "the right run, or the experiment that belongs to this one."
                 )
             arguments |= dict.fromkeys(kind.self_contained, str(path))
-            _section(class_path, arguments, base)
+            parser, section = _section(class_path, arguments, base)
+            understood = parser.dump(section, format="json", skip_unset=False)
     except RefusedClassError as refused:
         package = str(refused).partition(".")[0]
         advice = f"If you know the package {package} and where the file is from, add --trust {package}; in Python, "
@@ -136,6 +134,11 @@ def architecture(section: Mapping[str, Any], path: Path | str, base: type[Kind])
         ) from None
     except ArgumentError as error:
         raise InputError(f"{path}: no method can be built from its hyperparameters: {one_line(str(error))}") from error
+    model = json.loads(understood)["model"]
+    # only what was understood is handed on: the command line reads it again, and is not as strict
+    arguments = {**model.get("init_args", {}), **model.get("dict_kwargs", {})}
+    if "${" in understood or not all(name.isidentifier() for name in arguments):
+        raise InputError(f"{path}: its hyperparameters are not what `tumorgen fit` writes. Do not load it.")
     return kind, arguments
 
 
