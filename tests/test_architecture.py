@@ -37,6 +37,7 @@ def test_methods_are_found() -> None:
 # ------------------------------------------------------------------ the rules themselves
 
 MODULE = "from tumorgen.methods.method import Method\n\n\nclass {name}(Method):\n    size: int = 3\n"
+EXPERIMENT = "system:\n  name: {name}\n  title: Its title\n  source: Its source\nmodel:\n  class_path: tumorgen.methods.{model}\n"
 HOUSE = {
     "data_modules/base.py": "class ROIDataModule:\n    augmentation = None\n",
     "tumorgen/types.py": "Volume = Shape['D H W']\n",
@@ -54,10 +55,11 @@ HOUSE = {
     "tumorgen/methods/toy/network.py": "import torch\nfrom tumorgen.nn import blocks\n\n\nclass Net:\n    pass\n",
     "tumorgen/methods/pair/stage1/module.py": MODULE.format(name="First"),
     "tumorgen/methods/pair/stage2/module.py": MODULE.format(name="Second"),
-    "experiments/vqgan.yaml": "model:\n  class_path: tumorgen.methods.vqgan.module.VQGAN\n",
-    "experiments/toy.yaml": "model:\n  class_path: tumorgen.methods.toy.module.Toy\n  init_args:\n    width: 16\n",
-    "experiments/pair/first.yaml": "model:\n  class_path: tumorgen.methods.pair.stage1.module.First\n",
-    "experiments/pair/second.yaml": "model:\n  class_path: tumorgen.methods.pair.stage2.module.Second\n",
+    "experiments/vqgan.yaml": EXPERIMENT.format(name="vqgan", model="vqgan.module.VQGAN"),
+    "experiments/toy.yaml": EXPERIMENT.format(name="toy", model="toy.module.Toy") + "  init_args:\n    width: 16\n",
+    "experiments/pair/first.yaml": EXPERIMENT.format(name="first", model="pair.stage1.module.First"),
+    "experiments/pair/second.yaml": EXPERIMENT.format(name="second", model="pair.stage2.module.Second"),
+    "experiments/pair/small.yaml": "system:\n  title: A small pair\n",
 }
 """The smallest house in which every rule has something to look at."""
 
@@ -133,6 +135,8 @@ MISDEEDS = [
     ("no_constant_stands_twice", RUNS, "Volume = Shape['D H W']\n"),
     ("every_method_has_an_experiment", "tumorgen/methods/flow/module.py", MODULE.format(name="Flow")),
     ("every_method_has_an_experiment", "tumorgen/methods/toy/stage2/module.py", MODULE.format(name="Later")),
+    ("every_system_has_one_name", "experiments/other.yaml", EXPERIMENT.format(name="toy", model="toy.module.Toy")),
+    ("every_system_has_one_name", "experiments/other.yaml", "model:\n  class_path: tumorgen.methods.toy.module.Toy\n"),
     ("experiments_name_classes_that_exist", TOY_YAML, "data: {class_path: data_modules.gone.Gone}\n{}"),
     ("experiments_name_classes_that_exist", TOY_YAML, "trainer: [{class_path: torch.optim.Adamm}]\n{}"),
     ("experiments_hold_differences_only", TOY_YAML, "{}    width: 8\n"),

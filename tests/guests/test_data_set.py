@@ -56,7 +56,7 @@ def test_it_is_evaluated_and_benchmarked(home: Home, exported: Path, samples: Pa
     assert {"round", "flat", "pooled"} <= {record.group["class"] for record in home.evaluate(exported, samples).records}
     benchmark = home.benchmark(samples, *DATA)
     assert {record.group["arm"] for record in benchmark.records} == {"real_only", "mixed"}
-    assert benchmark.extra["generated"]["guest"]["0"]["reason"] == ""
+    assert benchmark.extra["generated"]["gaussian"]["0"]["reason"] == ""
 
 
 @pytest.mark.parametrize(("kind", "batches"), [("MixedDataModule", 5), ("SyntheticDataModule", 3)])

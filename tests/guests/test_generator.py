@@ -52,6 +52,7 @@ def test_samples_depend_on_checkpoint_class_and_seed_alone(home: Home, run: Path
     assert digests[0] == digests[1]
     assert len(set(digests[0])) == 6
     assert manifest(samples)["method"] == "Gaussian"
+    assert manifest(samples)["system"]["name"] == "gaussian"
     assert manifest(samples)["generators"][0]["sampler"]["spread"] == 0.1
 
 
@@ -69,9 +70,11 @@ def test_it_is_evaluated_and_benchmarked_and_reported(
     assert {"mmd_rbf_blocks", "ms_ssim_diversity", "kid"} <= {record.metric for record in evaluation.records}
     benchmark = home.benchmark(samples)
     assert {record.group["arm"] for record in benchmark.records} == {"real_only", "mixed"}
-    assert benchmark.extra["generated"]["guest"]["0"]["reason"] == ""
-    page = home.report()
-    assert "Gaussian" in page
+    assert benchmark.extra["generated"]["gaussian"]["0"]["reason"] == ""
+    # one name, given in the experiment
+    assert {record.group["generated"] for record in evaluation.records} == {"gaussian"}
+    assert {record.group["generated"] for record in benchmark.records} == {"", "gaussian"}
+    assert "gaussian" in home.report()
     results = f"[{home.folder / 'evaluation'}, {home.folder / 'benchmark'}]"
     call("dashboard", "--runs_dir", home.folder / "runs", "--results", results, "--output", tmp_path / "dashboard.json")
     assert json.loads((tmp_path / "dashboard.json").read_text())

@@ -55,5 +55,5 @@ def test_the_folder_is_evaluated_and_benchmarked(home: Home, small_regions: Path
     assert {"LGG", "HGG", "pooled"} <= {record.group["class"] for record in evaluation.records}
     benchmark = home.benchmark(samples)
     assert {record.group["arm"] for record in benchmark.records} == {"real_only", "mixed"}
-    assert benchmark.extra["generated"]["guest"]["0"]["reason"] == ""
+    assert benchmark.extra["generated"]["gaussian"]["0"]["reason"] == ""
     assert "Gaussian" in home.report()

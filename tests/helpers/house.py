@@ -341,12 +341,29 @@ def rule_no_constant_stands_twice(house: House) -> Iterator[str]:
 
 def rule_every_method_has_an_experiment(house: House) -> Iterator[str]:
     """Each module.py of a method is the model of some YAML under experiments/."""
-    sections = (content.get("model") for content in house.experiments.values())
-    named = {str(model.get("class_path")).rpartition(".")[0] for model in sections if isinstance(model, dict)}
+    named = {module for _, module, _ in trained(house)}
     for name in sorted(house.lightning_modules):
-        module = name.removesuffix(".py").replace("/", ".")
-        if module not in named:
+        if name.removesuffix(".py").replace("/", ".") not in named:
             yield f"{name}: no experiment names it as its model"
+
+
+def rule_every_system_has_one_name(house: House) -> Iterator[str]:
+    """What trains a method says what it is called, and no two are called the same."""
+    names: dict[str, str] = {}
+    for name, module, content in trained(house):
+        system = content.get("system") or {}
+        if inside(module, "tumorgen.methods") and set(system) != {"name", "title", "source"}:
+            yield f"{name}: has no `system` of name, title and source"
+        elif system and names.setdefault(system["name"], name) != name:
+            yield f"{name}: its system is called {system['name']}, as in {names[system['name']]}"
+
+
+def trained(house: House) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Name, module of the model and content of every experiment that names its model."""
+    for name, content in house.experiments.items():
+        model = content.get("model")
+        if isinstance(model, dict) and "class_path" in model:
+            yield name, model["class_path"].rpartition(".")[0], content
 
 
 def rule_experiments_name_classes_that_exist(house: House) -> Iterator[str]:

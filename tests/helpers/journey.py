@@ -97,7 +97,7 @@ class Home:
     def benchmark(self, samples: Path, *words: object, into: str = "benchmark") -> Results:
         """Trains the classifier of fold 0 with and without the volumes; returns the records."""
         words = (*CLASSIFIER, "--folds", "[0]", "--arms", "[real_only, mixed]", *words)
-        call("benchmark", *words, *self.data, "--generated", f"{{guest: '{samples}'}}", "--output", self.folder / into)
+        call("benchmark", *words, *self.data, "--generated", samples, "--output", self.folder / into)
         return read_results(self.folder / into / "benchmark.json")
 
     def report(self) -> str:
