@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 test: env  ## the default test suite (minutes)
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
-test-ci: env  ## what CI adds to the default suite: kills, requeues, documentation (minutes)
+test-ci: env  ## what CI adds to the default suite: kills, requeues, several processes, documentation (minutes)
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -m ci
 
 test-all: test test-ci test-slow  ## all tests that need neither real data nor a stopwatch

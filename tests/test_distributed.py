@@ -12,6 +12,8 @@ import pytest
 import torch
 from front import HELPERS, ROOT, TINY_VQGAN
 
+pytestmark = pytest.mark.ci
+
 
 def free_port() -> int:
     with socket.socket() as listening:

@@ -81,6 +81,7 @@ def test_a_case_counts_once_and_a_new_epoch_begins_empty() -> None:
     assert {name: float(v) for name, v in figures.compute().items()} == measured(logits[:4], labels[:4])
 
 
+@pytest.mark.ci
 def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
     logits, labels = cases()
     torch.save((logits, labels), tmp_path / "cases.pt")

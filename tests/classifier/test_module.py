@@ -110,7 +110,7 @@ def test_resumed_equals_uninterrupted(finished: Path, tmp_path: Path) -> None:
         assert whole["epoch"] == resumed["epoch"]
         for key, value in whole["state_dict"].items():
             assert torch.equal(value, resumed["state_dict"][key]), key
-    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "updates", "origin"}
+    assert checkpoint(run, "last")["tumorgen"].keys() == {"version", "updates", "origin", "system"}
 
 
 def test_a_checkpoint_tells_whom_it_was_trained_on(finished: Path) -> None:

@@ -252,6 +252,7 @@ def test_bfloat16_weights_by_overlay(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("counts", ["{LGG: 2, HGG: 3}", "{HGG: 1}"])
 def test_two_processes_share_the_work(tmp_path: Path, counts: str) -> None:
     """In the second case one of them has nothing to sample."""

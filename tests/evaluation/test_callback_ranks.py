@@ -15,6 +15,8 @@ from stage2 import tokenizer
 
 EVALUATION = "tumorgen.evaluation.callback.GeneratorEvaluation"
 
+pytestmark = pytest.mark.ci
+
 
 def start(place: Path, *callbacks: str) -> subprocess.Popen[str]:
     """Starts a run of two processes that leaves rank0.json and rank1.json in `place`."""

@@ -18,6 +18,7 @@ def test_batches_do_not_matter(expected):
     assert 0 < expected["l1_tumour"] < 1, "a value that batches could change"
 
 
+@pytest.mark.ci
 def test_two_ranks_equal_one(tmp_path, expected):
     """Volumes dealt to both ranks, and all of them on rank 0."""
     command = [sys.executable, reconstruction_ranks.__file__]

@@ -60,6 +60,7 @@ def test_bfloat16_mixed_learns_the_same_tokens(tmp_path: Path) -> None:
     assert {value.dtype for name, value in state.items() if name.startswith("network.")} == {torch.float32}
 
 
+@pytest.mark.ci
 def test_two_processes_train_together(tmp_path: Path) -> None:
     """Each rank validates cases of one class only: figures have to be gathered before they are taken."""
     words = ["--config", TINY_TRANSFORMER, "--model.tokenizer", tokenizer(), "--runs_dir", tmp_path, "--run_id", "two"]

@@ -230,6 +230,7 @@ def test_published_embedding_loads_as_the_codebook():
     assert torch.equal(quantizer.decode(torch.full((1, 1, 1, 1), 7)).flatten(), embedding[7])
 
 
+@pytest.mark.ci
 def test_two_ranks_hold_one_codebook(tmp_path):
     ranks = [
         subprocess.Popen([sys.executable, str(RANK_SCRIPT), str(rank), str(tmp_path)], stderr=subprocess.PIPE)
