@@ -119,9 +119,14 @@ class VolumeFolder(VolumeSet):
         return tuple(sorted([*self.unlisted, *exchanged]))
 
     @property
+    def stated_origin(self) -> Origin:
+        """Who is behind the volumes that the manifest lists, as it says; no file is read for it."""
+        return Origin.from_json((self.manifest or {}).get("origin"))
+
+    @property
     def origin(self) -> Origin:
-        """Who is behind the volumes, as the manifest says it; others may be, where it does not or lacks some of them."""
-        origin = Origin.from_json((self.manifest or {}).get("origin"))
+        """Who is behind the volumes; others may be, where the manifest does not say it or lacks some of them."""
+        origin = self.stated_origin
         return origin.joined(Origin(unknown=True)) if self.unverified or not origin.trainings() else origin
 
     @property
@@ -133,7 +138,7 @@ class VolumeFolder(VolumeSet):
     @property
     def phantom(self) -> bool:
         """Whether the manifest says of all volumes that they are, or come of, artificial patients."""
-        return Origin.from_json((self.manifest or {}).get("origin")).phantom and not self.unlisted
+        return self.stated_origin.phantom and not self.unlisted
 
     @property
     def patient_key(self) -> PatientKey | None:

@@ -90,6 +90,7 @@ def test_leaves_records_tables_and_a_plot(setting) -> None:
     assert len({record.id for record in results.records}) == len(results.records)
     assert all(record.p_value is not None for record in results.records if record.metric == "auc_difference")
     assert results.extra["folds"] == [0, 1]
+    assert (results.extra["split"], results.extra["phantom"]) == (setting.origins[0].split, False)
     assert list(results.extra["arms"]) == ARMS
     assert (setting.done / results.extra["pictures"]["share"]).read_bytes().startswith(b"\x89PNG")
     assert results.extra["generated"]["mine"]["1"]["reason"] == ""

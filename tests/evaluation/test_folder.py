@@ -5,6 +5,7 @@ import pytest
 from volumes import blob, write_volumes
 
 from data_modules.errors import InputError
+from data_modules.origin import Origin
 from data_modules.volumes.folder import VolumeFolder
 from tumorgen.evaluation.compare import Folders, Options
 from tumorgen.evaluation.downstream import DownstreamAUC
@@ -32,7 +33,8 @@ FILES = {
 def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
     parts = ("train", "val", "test")
-    real = VolumeFolder(write_volumes(root / "real", 12, manifest={"kind": "real"}, parts=parts))
+    manifest = {"kind": "real", "origin": Origin("the split", phantom=True).to_json()}
+    real = VolumeFolder(write_volumes(root / "real", 12, manifest=manifest, parts=parts))
     generated = VolumeFolder(
         write_volumes(root / "samples", 4, seed=500, manifest={"method": "X", "system": {"name": "mine"}})
     )
@@ -65,6 +67,8 @@ def test_everything_is_there_and_agrees(inputs, tmp_path):
     assert {record.group["generated"] for record in results.records} == {"mine"}
     assert said["generated"]["conversions"] == ["intensities 0..1 mapped to -1..1"]
     assert len(said["generated"]["manifest_sha256"]) == 64
+    assert (said["real"]["split"], said["real"]["phantom"]) == ("the split", True)
+    assert (said["generated"]["split"], said["generated"]["phantom"]) == (None, False)
     assert said["memorisation"] == {"training_volumes": 8, "reference": "held-out"}
     pairs = closest_pairs(results.records)
     assert [pair["space"] for pair in pairs] == ["voxels"] * 2 + ["classifier"] * 2

@@ -59,6 +59,7 @@ class Fold:
         batch_size: Volumes per step.
         num_workers: Loader processes.
         phantom: Whether the real parts are phantoms.
+        split: Identifier of the cohort's split; None where it has none.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Fold:
     batch_size: int
     num_workers: int
     phantom: bool = False
+    split: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -156,6 +158,7 @@ def open_fold(
         batch_size=data.batch_size,
         num_workers=data.num_workers,
         phantom=data.phantom,
+        split=None if data.patient_key is None else data.patient_key.split,
     )
 
 

@@ -44,6 +44,7 @@ def write_report(session: Session, output: Path, resamples: int) -> None:
         budget=asdict(session.trainer.budget),
         generated=origins,
         phantom=any(fold.phantom for fold in session.folds.values()),
+        split=next(iter(session.folds.values())).split,
         notes=notes,
         references=references(),
         pictures={"share": "auc_by_share.png"} if drawn else {},

@@ -144,5 +144,6 @@ def _describe(folder: VolumeFolder) -> dict[str, Any]:
         "conversions": list(folder.conversions),
         "not_in_manifest": len(folder.unlisted),
         "phantom": folder.phantom,
+        "split": folder.stated_origin.split or None,
         **said,
     }
