@@ -74,6 +74,9 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tumorgen.commands.reconstruct.reconstruct", stop)
     monkeypatch.setattr("tumorgen.commands.evaluate._folders", stop)
     monkeypatch.setattr("tumorgen.commands.report.write_report", stop)
+    monkeypatch.setattr(
+        "tumorgen.benchmark.plan._system_of", lambda _: "masked_transformer"
+    )  # samples lie there, with names
     monkeypatch.setattr("tumorgen.results.dashboard.layout.find_runs", stop)
     monkeypatch.setattr("data_modules.brats.BraTSDataModule.prepare_data", stop)
     monkeypatch.setattr("data_modules.cohort.module.CohortDataModule.prepare_data", stop)

@@ -23,6 +23,7 @@ VALUES = {"--config": "experiments/vqgan.yaml", "--data.seed": "0", "--real": "r
 VALUES |= {"--run_id": "other", "--experiment": "other", "--runs_dir": "other", "--data.num_workers": "2"}
 VALUES |= {
     "--trust": "sign_quantizer",
+    "--system.name": "other",
     "--data.help": "data_modules.brats.BraTSDataModule",
     "--trainer.precision": "32-true",
 }
@@ -32,7 +33,7 @@ PREDICT, EVALUATE, BENCHMARK = "predict", "evaluate", "benchmark"
 BELONGS = {
     r"--(output|model\.sampler|data\.(seed|counts)|wandb\.artifacts)": PREDICT,
     r"--(generated_intensities|convert|features|real|reference)": EVALUATE,
-    r"--(trust_unmanifested|only)": BENCHMARK,
+    r"--(trust_unmanifested|only|generated )": BENCHMARK,
     r"--vgg16": "weights",
     r"--data data_modules\.synthetic\.MixedDataModule": "classifier",
     r"--(model\.masking|config experiments/demo/transformer)": "stage 2",
