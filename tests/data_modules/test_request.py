@@ -47,7 +47,7 @@ def test_batches_hold_what_has_not_been_written() -> None:
     request.trainer = Trainer()
     batches = list(request.predict_dataloader())
     assert [batch["name"] for batch in batches] == [["LGG/LGG_0001", "LGG/LGG_0003"], ["HGG/HGG_0001", "HGG/HGG_0002"]]
-    assert [batch["label"].tolist() for batch in batches] == [[0, 0], [1, 1]]
+    assert [batch["condition"].label.tolist() for batch in batches] == [[0, 0], [1, 1]]
     assert [batch["seed"] for batch in batches] == [[0, 4], [1, 3]]
 
 
