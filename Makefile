@@ -22,7 +22,7 @@ test: env  ## the default test suite (minutes)
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
 test-ci: env  ## what CI adds to the default suite: kills, requeues, several processes, documentation (minutes)
-	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 -m ci
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadscope -m ci
 
 test-all: test test-ci test-slow  ## all tests that need neither real data nor a stopwatch
 
