@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 TRAINING = {
     "fit": "train a model: tumorgen fit --config experiments/vqgan.yaml --data.root DIR",
-    "validate": "figures of a checkpoint on the validation cases",
-    "test": "figures of a checkpoint on the held-out fold",
+    "validate": "metrics of a checkpoint on the validation cases",
+    "test": "metrics of a checkpoint on the held-out fold",
     "predict": "sample new tumours from a checkpoint",
 }
 COMMANDS = {

@@ -1,11 +1,14 @@
 """Lines about steps and time left, for a terminal, a log file and SLURM."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from front import TINY_VQGAN, tumorgen
+from stage2 import QUIET
 from tiny import tiny_vqgan, train
 
 from tumorgen.runs import progress
@@ -85,3 +88,11 @@ def test_only_the_first_rank_prints(capsys: pytest.CaptureFixture[str]) -> None:
     callback.on_train_start(fake(0, 4, rank=1), SimpleNamespace())
     callback.on_train_batch_end(fake(4, 4, rank=1), SimpleNamespace(), None, None, 0)
     assert capsys.readouterr().err == ""
+
+
+def test_the_end_names_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tumorgen("fit", "--config", TINY_VQGAN, "--runs_dir", tmp_path, "--run_id", "run", *QUIET) == 0
+    folder = tmp_path / "tiny" / "run" / "checkpoints"
+    *_, best, last = capsys.readouterr().err.splitlines()
+    assert best.startswith(f"{folder / 'best.ckpt'}  (val/l1_tumour 0.")
+    assert last == str(folder / "last.ckpt")

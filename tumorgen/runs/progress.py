@@ -5,12 +5,13 @@ import time
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tumorgen.methods.method import planned_batches
 
 
 class TimeLeft(L.Callback):
-    """Prints steps, time left of the whole run and the main figures every few seconds.
+    """Prints steps, time left of the whole run and the main metrics every few seconds, and at the end the checkpoints.
 
     Args:
         every: Seconds between two lines.
@@ -38,12 +39,21 @@ class TimeLeft(L.Callback):
         elapsed = now - self._begin
         rate = (done - self._done_before) / max(elapsed, 1e-9)
         left = f", {_clock((total - done) / rate)} left" if rate else ""
-        figures = "  ".join(
+        metrics = "  ".join(
             f"{name} {float(value):.3g}" for name, value in trainer.progress_bar_metrics.items() if name != "v_num"
         )
         print(
-            f"step {done}/{total}  {_clock(elapsed)}{left}  {rate:.2f} steps/s  {figures}", file=sys.stderr, flush=True
+            f"step {done}/{total}  {_clock(elapsed)}{left}  {rate:.2f} steps/s  {metrics}", file=sys.stderr, flush=True
         )
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Says which checkpoints there are: they are what the next command asks for."""
+        kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.best_model_path]
+        if not trainer.is_global_zero:
+            return
+        for callback in kept:
+            why = "" if callback.monitor is None else f"  ({callback.monitor} {float(callback.best_model_score):.4g})"
+            print(f"{callback.best_model_path}{why}", file=sys.stderr, flush=True)
 
     @staticmethod
     def _done(trainer: L.Trainer) -> int:
