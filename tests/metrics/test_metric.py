@@ -9,6 +9,7 @@ import torch
 from held import NAMES, QUICK, blobs, real_of, volumes_of
 from stage2_probes import Noise
 
+from data_modules.condition import Condition
 from data_modules.errors import InputError
 from tumorgen.evaluation.downstream import DownstreamAUC
 from tumorgen.metrics.frechet import FID
@@ -48,7 +49,7 @@ def records(metric: Metric, real: Real, made: list[torch.Tensor]) -> dict[str, R
 
 def noise(number: int) -> list[torch.Tensor]:
     made = Noise(roi_size=16)
-    return [made.sample(torch.full((number,), label), range(number)) for label in (0, 1)]
+    return [made.sample(Condition(torch.full((number,), label)), range(number)) for label in (0, 1)]
 
 
 ALL = [
