@@ -75,6 +75,7 @@ class Method(L.LightningModule):
         self.seed = 0
         self.origin = Origin()
         self.system = System(type(self).__name__)
+        self._random_state = torch.get_rng_state()
 
     # ------------------------------------------------------------------ training
 
@@ -103,10 +104,12 @@ class Method(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Whatever a step draws without `draws` (dropout) depends on seed, epoch and the cases of the batch alone."""
+        self._random_state = torch.get_rng_state()
         torch.manual_seed(keyed_seed(self.seed, self.current_epoch, "\n".join(batch["case"]), "step"))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Counts the update."""
+        """Counts the update; what is drawn outside of steps, such as the order of cases, goes on as if there were none."""
+        torch.set_rng_state(self._random_state)
         self.updates += 1
 
     def draws(self, batch: Batch, purpose: str) -> Draws:
