@@ -52,7 +52,8 @@ class TimeLeft(L.Callback):
         if not trainer.is_global_zero:
             return
         for callback in kept:
-            why = "" if callback.monitor is None else f"  ({callback.monitor} {float(callback.best_model_score):.4g})"
+            score = callback.best_model_score  # None where a run goes on from another folder
+            why = "" if callback.monitor is None or score is None else f"  ({callback.monitor} {float(score):.4g})"
             print(f"{callback.best_model_path}{why}", file=sys.stderr, flush=True)
 
     @staticmethod
