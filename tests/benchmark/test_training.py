@@ -10,10 +10,10 @@ from toy_fold import ToyVolumes, toy_fold, toy_trainer, training
 
 from data_modules.errors import InputError
 from tumorgen.benchmark.arms import all_arms
-from tumorgen.benchmark.phases import BestWeights, Loaders, ShuffledBatches
 from tumorgen.benchmark.plan import plan
 from tumorgen.benchmark.results import Case, TrainingResult
 from tumorgen.benchmark.session import Session
+from tumorgen.benchmark.stages import BestWeights, Loaders, ShuffledBatches
 from tumorgen.benchmark.statistics import PairedBootstrap
 from tumorgen.benchmark.summary import DIFFERENCE, SAME_SHARE, Summary
 from tumorgen.benchmark.training import ArmTrainer, Budget
@@ -47,7 +47,7 @@ def test_budgets_that_do_not_work_out(budget: tuple[int, int, int]) -> None:
 
 
 def test_every_arm_takes_equally_many_steps_from_equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    phases: dict[str, list[tuple[int, int]]] = {}
+    stages: dict[str, list[tuple[int, int]]] = {}
     first: dict[str, list[float]] = {}
     fit = ArmTrainer._fit
 
@@ -55,27 +55,27 @@ def test_every_arm_takes_equally_many_steps_from_equal_weights(monkeypatch: pyte
         weights = [float(value.sum()) for value in model.state_dict().values()]
         first.setdefault(name, weights)
         fit(self, model, loaders, callbacks, **options)
-        phases.setdefault(name, []).append((loaders.steps, options.get("val_check_interval")))
+        stages.setdefault(name, []).append((loaders.steps, options.get("val_check_interval")))
 
     monkeypatch.setattr(ArmTrainer, "_fit", watched)
     fold = toy_fold(augmentation=torch.clone)
     for arm in ARMS:
         name = arm.name
-        toy_trainer(steps=4, pretraining_steps=3, looks=2).train(training(name), fold)
-        assert phases[name] == ([(3, None)] if arm.pretraining else []) + [(4, 2)]
+        toy_trainer(steps=4, pretraining_steps=3, validation_checks=2).train(training(name), fold)
+        assert stages[name] == ([(3, None)] if arm.pretraining else []) + [(4, 2)]
     assert len({tuple(weights) for weights in first.values()}) == 1
 
 
 def test_shared_pretraining_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     fold, shared = toy_fold(), toy_trainer()
-    phases = []
+    stages = []
     fit = ArmTrainer._fit
-    monkeypatch.setattr(ArmTrainer, "_fit", lambda *args, **options: (phases.append(1), fit(*args, **options)))
+    monkeypatch.setattr(ArmTrainer, "_fit", lambda *args, **options: (stages.append(1), fit(*args, **options)))
     shared.train(training("finetuned_50"), fold)
     one = shared.train(training("finetuned_100"), fold)
-    assert len(phases) == 3  # one pre-training, two fine-tunings
+    assert len(stages) == 3  # one pre-training, two fine-tunings
     control = shared.train(training("shuffled_control"), fold)
-    assert len(phases) == 5
+    assert len(stages) == 5
     other = toy_trainer().train(training("finetuned_100"), fold)
     assert np.array_equal(probabilities(one), probabilities(other))
     assert not np.array_equal(probabilities(one), probabilities(control))
@@ -151,8 +151,8 @@ def test_arm_with_augmentation_needs_one() -> None:
 
 def test_weights_of_the_best_look_are_kept() -> None:
     best, module = BestWeights("val/auc"), torch.nn.Linear(1, 1)
-    looks = [(0.7, 0.5), (0.9, 0.6), (0.9, 0.4), (0.9, 0.5), (0.8, 0.1)]
-    for step, (auc, loss) in enumerate(looks, start=1):
+    checks = [(0.7, 0.5), (0.9, 0.6), (0.9, 0.4), (0.9, 0.5), (0.8, 0.1)]
+    for step, (auc, loss) in enumerate(checks, start=1):
         with torch.no_grad():
             module.weight.fill_(step)
         metrics = {"val/auc": torch.tensor(auc), "val/loss": torch.tensor(loss)}
@@ -177,7 +177,7 @@ def test_half_a_training_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(BestWeights, "on_validation_end", stop)
     with pytest.raises(KeyboardInterrupt):
-        toy_trainer(steps=8, looks=4).train(training("real_only"), toy_fold())
+        toy_trainer(steps=8, validation_checks=4).train(training("real_only"), toy_fold())
 
 
 def test_settings_hold_what_the_arm_depends_on_and_no_more() -> None:
@@ -201,7 +201,9 @@ def test_benchmark_of_blobs(tmp_path) -> None:
     names = ("real_only", "real_only_25", "synthetic_only", "finetuned_25", "shuffled_control")
     arms = [arm for arm in ARMS if arm.name in names]
     trainings = plan(arms, ["toy"], [0, 1], [0])
-    session = Session(tmp_path, arms, trainings, folds, toy_trainer(steps=30, pretraining_steps=30, looks=3))
+    session = Session(
+        tmp_path, arms, trainings, folds, toy_trainer(steps=30, pretraining_steps=30, validation_checks=3)
+    )
     session.train()
     assert session.missing() == []
     results = session.results()
@@ -240,7 +242,11 @@ def result(arm: str, seed: int, better: float) -> TrainingResult:
     labels = [i % 2 for i in range(40)]
     scores = 1 / (1 + np.exp(-generator.normal(size=40) - quality * (np.array(labels) - 0.5)))
     cases = [Case(f"c{i}", f"p{i}", label, [1 - s, s]) for i, (label, s) in enumerate(zip(labels, scores, strict=True))]
-    made = {"settings": {"looks": 1, "steps": 1, "batch_size": 1, "model": {}}, "network": "A", "positive_label": 1}
+    made = {
+        "settings": {"validation_checks": 1, "steps": 1, "batch_size": 1, "model": {}},
+        "network": "A",
+        "positive_label": 1,
+    }
     spent = {"selected_step": 1, "validation_auc": None, "volumes": {"training": 4}, "seconds": 1.0, "environment": {}}
     return TrainingResult(arm, arm, "toy" * (arm != "real_only"), 0, seed, cases=tuple(cases), **made, **spent)
 

@@ -34,7 +34,7 @@ CONFIG = {
     },
     "shares": [0.5, 1.0],
     "seeds": [0],
-    "budget": {"steps": 2, "pretraining_steps": 2, "looks": 1},
+    "budget": {"steps": 2, "pretraining_steps": 2, "validation_checks": 1},
     "hardware": {"accelerator": "cpu"},
     "resamples": 50,
 }
@@ -218,7 +218,16 @@ def test_data_that_cannot_be_benchmarked_say_what_they_lack(kind: str, said: str
     with pytest.raises(InputError, match=said):
         run(words)
     if kind == "StuckToOneFold":
-        brief = ["--budget.steps", "2", "--budget.looks", "1", "--seeds", "[0]", "--hardware.accelerator", "cpu"]
+        brief = [
+            "--budget.steps",
+            "2",
+            "--budget.validation_checks",
+            "1",
+            "--seeds",
+            "[0]",
+            "--hardware.accelerator",
+            "cpu",
+        ]
         assert run([*words, "--folds", "[0]", *brief, "--resamples", "20"]) == 0
 
 
@@ -260,7 +269,7 @@ def test_volumes_without_manifest_need_trust_and_are_marked(setting, tmp_path: P
         (["--data.val_share", "0"], "fold 0 has no cases in its part 'val'"),
         (["--data.augmentation", "null"], "the arm real_augmented needs one"),
         (["--arms", "[mixed]"], "real_only is missing"),
-        (["--budget.looks", "3"], "--budget"),
+        (["--budget.validation_checks", "3"], "--budget"),
         (["--only", "arm=none"], "no training of this benchmark"),
     ],
 )
@@ -284,7 +293,16 @@ def test_unknown_options_are_refused(setting, tmp_path: Path, words: list[str]) 
 def test_shipped_experiments_run(setting, tmp_path: Path, configs: tuple[str, ...]) -> None:
     words = [word for name in configs for word in ("--config", str(EXPERIMENTS / name))]
     small = ["--data.roi_size", "16", "--data.spacing", "2.0", "--data.folds", "2", "--data.batch_size", "2"]
-    small += ["--budget.steps", "1", "--budget.pretraining_steps", "1", "--budget.looks", "1", "--resamples", "20"]
+    small += [
+        "--budget.steps",
+        "1",
+        "--budget.pretraining_steps",
+        "1",
+        "--budget.validation_checks",
+        "1",
+        "--resamples",
+        "20",
+    ]
     small += [
         "--arms",
         "[real_only, finetuned_100]",

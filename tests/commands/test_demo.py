@@ -19,7 +19,16 @@ def test_a_dozen_phantoms_go_all_the_way(
     front, configs = parts._front, parts._configs
     short = ("--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "3", "--wandb.mode", "disabled")
     monkeypatch.setattr(parts, "_front", lambda *words: front(*words, *(short if words[0] == "fit" else ())))
-    few = ["--budget.steps", "2", "--budget.pretraining_steps", "2", "--budget.looks", "1", "--seeds", "[0]"]
+    few = [
+        "--budget.steps",
+        "2",
+        "--budget.pretraining_steps",
+        "2",
+        "--budget.validation_checks",
+        "1",
+        "--seeds",
+        "[0]",
+    ]
     monkeypatch.setattr(
         parts, "_configs", lambda plan, name: [*configs(plan, name), *(few if name == "benchmark" else ())]
     )

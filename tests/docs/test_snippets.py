@@ -121,7 +121,16 @@ def test_the_data_module_goes_through_every_command(here: Path, arrays: Path, tm
     mixed = ["--data", "data_modules.synthetic.MixedDataModule", *typed("--data.real", fold=1)]
     words = [*network, *mixed, "--data.generated", tmp_path / "made{fold}", *runs, "--experiment", "mixed"]
     assert tumorgen("fit", *words) == 0
-    brief = ["--budget.steps", 2, "--budget.pretraining_steps", 2, "--budget.looks", 1, "--hardware.accelerator", "cpu"]
+    brief = [
+        "--budget.steps",
+        2,
+        "--budget.pretraining_steps",
+        2,
+        "--budget.validation_checks",
+        1,
+        "--hardware.accelerator",
+        "cpu",
+    ]
     words = [
         *network,
         *typed("--data"),

@@ -37,7 +37,16 @@ FEW = ("--resamples", 20, "--permutations", 20, "--splits", 4, "--features", "cl
 CLASSIFIER = (
     *("--model.network", "tumorgen.classifier.networks.SmallCNN", "--model.network.widths", "[4, 8]"),
     *("--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", 1e-3),
-    *("--budget.steps", 2, "--budget.pretraining_steps", 2, "--budget.looks", 1, "--hardware.accelerator", "cpu"),
+    *(
+        "--budget.steps",
+        2,
+        "--budget.pretraining_steps",
+        2,
+        "--budget.validation_checks",
+        1,
+        "--hardware.accelerator",
+        "cpu",
+    ),
     *("--seeds", "[0]", "--resamples", 20),
 )
 

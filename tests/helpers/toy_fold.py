@@ -55,12 +55,12 @@ def toy_fold(number: int = 0, train: int = 16, **options: Any) -> ToyFold:
     return ToyFold(**{**arguments, **options})
 
 
-def toy_trainer(steps: int = 4, pretraining_steps: int = 3, looks: int = 2) -> ArmTrainer:
+def toy_trainer(steps: int = 4, pretraining_steps: int = 3, validation_checks: int = 2) -> ArmTrainer:
     """Trains a tiny network."""
     return ArmTrainer(
         "tumorgen.classifier.module.GradeClassifier",
         {"network": NETWORK, "optimizer": OPTIMIZER},
-        Budget(steps, pretraining_steps, looks),
+        Budget(steps, pretraining_steps, validation_checks),
         Hardware("cpu"),
     )
 

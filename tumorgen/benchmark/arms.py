@@ -10,8 +10,8 @@ CONTROL = "shuffled_control"
 
 
 @dataclass(frozen=True)
-class Material:
-    """What one phase of training sees.
+class TrainingSet:
+    """What one stage of training sees.
 
     Attributes:
         real_share: Share of the fold's real training patients, drawn per class; smaller shares lie within larger ones.
@@ -35,14 +35,14 @@ class Arm:
     Attributes:
         name: As in records, file names and on the command line.
         title: As in tables.
-        training: What the phase that every arm has trains on.
-        pretraining: What an earlier phase trains on, whose last weights the other one starts from.
+        training: What the stage that every arm has trains on.
+        pretraining: What an earlier stage trains on, whose last weights the other one starts from.
     """
 
     name: str
     title: str
-    training: Material
-    pretraining: Material | None = None
+    training: TrainingSet
+    pretraining: TrainingSet | None = None
 
     @property
     def uses_synthetic(self) -> bool:
@@ -63,23 +63,23 @@ def all_arms(shares: Iterable[float]) -> tuple[Arm, ...]:
     shares = sorted(set(shares))
     if any(not 0 < share <= 1 for share in shares):
         raise InputError(f"--shares: found {shares}, expected shares of the real training patients in (0, 1].")
-    synthetic = Material(synthetic=True)
+    synthetic = TrainingSet(synthetic=True)
     return (
-        Arm(REAL_ONLY, "real only", Material(1.0)),
-        *(Arm(real_only_at(share), f"real only, {share:.0%}", Material(share)) for share in shares if share < 1),
-        Arm("real_augmented", "real + classic augmentation", Material(1.0, augmented=True)),
-        Arm("real_oversampled", "real, minority oversampled", Material(1.0, oversampled=True)),
+        Arm(REAL_ONLY, "real only", TrainingSet(1.0)),
+        *(Arm(real_only_at(share), f"real only, {share:.0%}", TrainingSet(share)) for share in shares if share < 1),
+        Arm("real_augmented", "real + classic augmentation", TrainingSet(1.0, augmented=True)),
+        Arm("real_oversampled", "real, minority oversampled", TrainingSet(1.0, oversampled=True)),
         Arm("synthetic_only", "synthetic only, tested on real", synthetic),
         *(
-            Arm(fine_tuned_at(share), f"synthetic, then {share:.0%} of real", Material(share), synthetic)
+            Arm(fine_tuned_at(share), f"synthetic, then {share:.0%} of real", TrainingSet(share), synthetic)
             for share in shares
         ),
-        Arm("mixed", "real + synthetic mixed", Material(1.0, synthetic=True)),
+        Arm("mixed", "real + synthetic mixed", TrainingSet(1.0, synthetic=True)),
         Arm(
             CONTROL,
             "control: synthetic with shuffled labels, then 100% of real",
-            Material(1.0),
-            Material(synthetic=True, shuffled=True),
+            TrainingSet(1.0),
+            TrainingSet(synthetic=True, shuffled=True),
         ),
     )
 

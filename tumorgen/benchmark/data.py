@@ -15,7 +15,7 @@ from data_modules.transforms import Augmentation
 from data_modules.volumes.folder import VolumeFolder
 from data_modules.volumes.memory import Block, InMemory
 from data_modules.volumes.select import first_patients, joined, oversampled, with_shuffled_labels
-from tumorgen.benchmark.arms import Material
+from tumorgen.benchmark.arms import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ class Fold:
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return short_digest({"classes": self.class_names, **{name: _content(part) for name, part in parts.items()}})
 
-    def training_set(self, material: Material, generated: VolumeSet | None, seed: int) -> VolumeSet:
-        """The volumes of a phase of training, not augmented.
+    def training_set(self, wanted: TrainingSet, generated: VolumeSet | None, seed: int) -> VolumeSet:
+        """The volumes of a stage of training, not augmented.
 
         Args:
-            material: What they are.
-            generated: Generated volumes, where the material holds some.
+            wanted: What they are.
+            generated: Generated volumes, where the wanted holds some.
             seed: Of shares, oversampling and shuffled labels: equal for all arms.
         """
         parts: list[VolumeSet] = []
-        if material.real_share > 0:
-            parts.append(first_patients(self.train, seed, share=material.real_share))
-        if material.synthetic:
+        if wanted.real_share > 0:
+            parts.append(first_patients(self.train, seed, share=wanted.real_share))
+        if wanted.synthetic:
             assert generated is not None
-            parts.append(with_shuffled_labels(generated, seed) if material.shuffled else generated)
+            parts.append(with_shuffled_labels(generated, seed) if wanted.shuffled else generated)
         volumes = joined(*parts)
-        return oversampled(volumes, seed) if material.oversampled else volumes
+        return oversampled(volumes, seed) if wanted.oversampled else volumes
 
 
 @dataclass(frozen=True)

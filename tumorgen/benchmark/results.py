@@ -39,9 +39,9 @@ class TrainingResult:
         network: Class of the network.
         positive_label: Index of the positive class.
         cases: All test cases.
-        selected_step: Step of the last phase whose weights were best on the validation part.
+        selected_step: Step of the last stage whose weights were best on the validation part.
         validation_auc: AUC of those weights there; NaN (null) where it has one class only.
-        volumes: Volumes per phase of training.
+        volumes: Volumes per stage of training.
         seconds: Duration; a pre-training that several arms share is counted in each.
         environment: Packages and hardware.
     """

@@ -126,7 +126,7 @@ class Summary:
             "positive_class": self.positive_class,
             "average": "over the seeds of a fold, then over folds",
             "interval_covers": covered(self.seeds),
-            "selection": f"largest AUC on the fold's validation part at {settings['looks']} looks; tested once",
+            "selection": f"largest AUC of {settings['validation_checks']} checks on the fold's validation part; tested once",
             "steps": settings["steps"],
             "pretraining_steps": settings.get("pretraining_steps", 0),
             "batch_size": settings["batch_size"],

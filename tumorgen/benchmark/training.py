@@ -1,10 +1,10 @@
 """Trains one classifier of the benchmark and lets it judge the test part of its fold, once.
 
-What makes arms comparable: the last phase of every arm has the same number of optimizer steps of the same batch size under the
+What makes arms comparable: the last stage of every arm has the same number of optimizer steps of the same batch size under the
 same learning rates, whatever it trains on (so a tenth of the real patients is seen ten times as often); pre-training comes on
 top and is as long in every arm that has it, the control included. Arms of one seed start from the same random weights. Weights
-are selected on the fold's real validation part, at the same number of looks; pre-training hands on its last weights. Batch
-norms get statistics of the training volumes before each look.
+are selected on the fold's real validation part, with the same number of validation checks; pre-training hands on its last
+weights. Batch norms get statistics of the training volumes before each check.
 """
 
 import json
@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 from data_modules.base import VolumeSet
 from data_modules.errors import InputError
 from tumorgen.benchmark.data import Fold, Generated
-from tumorgen.benchmark.phases import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.benchmark.plan import Training
 from tumorgen.benchmark.results import Case, TrainingResult
+from tumorgen.benchmark.stages import BestWeights, Loaders, Weights, copied_weights
 from tumorgen.callbacks.precise_batch_norm import PreciseBatchNorm
 from tumorgen.classifier.module import GradeClassifier
 from tumorgen.methods.loading import build
@@ -35,20 +35,20 @@ class Budget:
     """How long every classifier trains.
 
     Attributes:
-        steps: Optimizer steps of the phase that every arm has.
+        steps: Optimizer steps of the stage that every arm has.
         pretraining_steps: Optimizer steps of pre-training, in the arms that have it.
-        looks: How often, evenly spaced, the validation part is looked at to select weights; a divisor of `steps`.
+        validation_checks: How often, evenly spaced, the validation part is looked at to select weights; a divisor of `steps`.
     """
 
     steps: int = 1000
     pretraining_steps: int = 1000
-    looks: int = 20
+    validation_checks: int = 20
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.pretraining_steps, self.looks) < 1 or self.steps % self.looks:
+        if min(self.steps, self.pretraining_steps, self.validation_checks) < 1 or self.steps % self.validation_checks:
             raise InputError(
-                f"--budget: steps {self.steps}, pretraining_steps {self.pretraining_steps}, looks {self.looks}; expected "
-                "numbers above 0, and looks as a divisor of steps."
+                f"--budget: steps {self.steps}, pretraining_steps {self.pretraining_steps}, validation_checks "
+                f"{self.validation_checks}; expected numbers above 0, and validation_checks as a divisor of steps."
             )
 
 
@@ -94,7 +94,7 @@ class ArmTrainer:
             "seed": training.seed,
             "training": asdict(arm.training),
             "steps": self.budget.steps,
-            "looks": self.budget.looks,
+            "validation_checks": self.budget.validation_checks,
             "batch_size": fold.batch_size,
             "model": {"class_path": self.class_path, "init_args": self.arguments},
             "precision": self.hardware.precision,
@@ -127,7 +127,12 @@ class ArmTrainer:
         volumes["training"] = len(dataset)
         best = BestWeights(str(model.monitor))
         loaders = Loaders(dataset, fold, self.budget.steps, training.seed, training.arm.training.augmented)
-        self._fit(model, loaders, [PreciseBatchNorm(), best], val_check_interval=self.budget.steps // self.budget.looks)
+        self._fit(
+            model,
+            loaders,
+            [PreciseBatchNorm(), best],
+            val_check_interval=self.budget.steps // self.budget.validation_checks,
+        )
         model.load_state_dict(best.weights)
         return TrainingResult(
             name=training.name,
@@ -181,7 +186,7 @@ class ArmTrainer:
         return self._pretrained[1]
 
     def _fit(self, model: GradeClassifier, loaders: Loaders, callbacks: list[L.Callback], **options: Any) -> None:
-        """Runs one phase; nothing but the model's weights is left of it."""
+        """Runs one stage; nothing but the model's weights is left of it."""
         trainer = L.Trainer(
             accelerator=self.hardware.accelerator,
             devices=1,

@@ -1,4 +1,4 @@
-"""The parts of one phase of training: its batches, its looks at the validation part, the weights it ends with."""
+"""The parts of one stage of training: its batches, its validation checks, the weights it ends with."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ Weights = dict[str, Tensor]
 
 
 class Loaders(ROIDataModule):
-    """The loaders of one phase: so many batches of a training set, and the fold's validation part.
+    """The loaders of one stage: so many batches of a training set, and the fold's validation part.
 
     Args:
         train: Training set.
@@ -110,7 +110,7 @@ class BestWeights(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compares with the best so far."""
         auc, loss = float(trainer.callback_metrics[self.monitor]), float(trainer.callback_metrics["val/loss"])
-        # few validation cases leave few values of the AUC, and many looks with the same one
+        # few validation cases leave few values of the AUC, and many checks with the same one
         found = (auc if auc == auc else 0.0, -loss)
         if found > self._best or not self.weights:
             self._best, self.auc, self.step = found, auc, trainer.global_step
